@@ -1,0 +1,32 @@
+"""How every entry point starts and how it fails: with one sentence, never with a traceback for the user."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app
+
+
+def run(main: Callable[[Sequence[str]], object], *errors: type[Exception], positional: bool = False) -> None:
+    """Parses the flags, calls `main` and turns the project's own errors into one line and exit status 1.
+
+    Args:
+      main: the entry point's function of the arguments that are left after the flags.
+      *errors: exception types whose message is written for the user. Any other exception is a defect of
+        the program and keeps its traceback.
+      positional: whether arguments without a flag are wanted, in `main`'s arguments from the second on.
+
+    Example:
+      `if __name__ == "__main__": cli.run(main, CohortError)`
+    """
+
+    def guarded(arguments: Sequence[str]) -> object:
+        if len(arguments) > 1 and not positional:
+            sys.exit(f"error: unexpected argument {arguments[1]!r}; every option is a flag, --name=value")
+        try:
+            return main(arguments)
+        except errors as error:
+            sys.exit(f"error: {error}")
+        except KeyboardInterrupt:
+            sys.exit("interrupted")
+
+    app.run(guarded)

@@ -1,0 +1,1 @@
+"""Patients as arrays: the store, folds and batches."""

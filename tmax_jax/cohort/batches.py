@@ -1,0 +1,142 @@
+"""A cohort in memory and the order in which training sees it.
+
+Order is a function, not a state: the step number alone says which cases come next, so that a resumed run
+needs no saved position.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tmax_jax.cohort.store import CohortError, read_attributes, read_case
+
+PADDING = -1  # the index of a place in the last batch that no case fills
+
+
+@dataclasses.dataclass(frozen=True)
+class Cohort:
+    """Cases of equal shape, as the scanner stored them; normalisation happens on the device."""
+
+    case_ids: tuple[str, ...]
+    perfusion: tuple[np.ndarray, ...]  # [z, y, x, time] a case, one dtype
+    mask: tuple[np.ndarray, ...]  # bool [z, y, x] a case
+    tmax_s: tuple[np.ndarray, ...]  # float32 [z, y, x] a case
+    intensity_min: np.ndarray  # float32 [case]
+    intensity_max: np.ndarray  # float32 [case]
+    frame_interval_s: np.ndarray  # float32 [case]
+    spacing_mm: np.ndarray  # float32 [case, 3]: z, y, x
+    data: str  # "phantom", "real" or "mixed"
+
+    def indices(self, case_ids: Sequence[str]) -> np.ndarray:
+        """Returns the places of these cases, int64 `[case]`."""
+        return np.array([self.case_ids.index(case) for case in case_ids], np.int64)
+
+
+def read_cohort(store: str | Path, case_ids: Sequence[str]) -> Cohort:
+    """Reads the cases that training needs into host memory, in the scanner's type: 47 MB a full-size patient.
+
+    Args:
+      store: folder of the cohort's store.
+      case_ids: the cases, each with a Tmax map.
+
+    Returns:
+      The cohort, in the order of `case_ids`.
+
+    Raises:
+      CohortError: cases without a Tmax map, or of different shapes; all of them are named.
+
+    Example:
+      `read_cohort("cohort.zarr", list_cases("cohort.zarr"))`
+    """
+    cases = [read_case(store, case_id, maps=None) for case_id in case_ids]
+    without = [case.case_id for case in cases if "tmax" not in case.maps]
+    if without:
+        raise CohortError(
+            f"{len(without)} of {len(cases)} cases have no Tmax map to learn from: {', '.join(without)}."
+            f" Convert them again with their map series beside them, or leave them out of the store {store}."
+        )
+    shapes = {case.case_id: case.perfusion.shape for case in cases}
+    if len(set(shapes.values())) > 1:
+        lines = "\n".join(f"  {case_id}: {shape}" for case_id, shape in shapes.items())
+        raise CohortError(
+            f"the cases of {store} differ in shape [z, y, x, time]; one model trains on one shape:\n{lines}"
+        )
+    kinds = {case.attributes["data"] for case in cases}
+    dtype = np.result_type(*(case.perfusion.dtype for case in cases))
+    return Cohort(
+        case_ids=tuple(case_ids),
+        perfusion=tuple(case.perfusion.astype(dtype, copy=False) for case in cases),
+        mask=tuple(case.mask for case in cases),
+        tmax_s=tuple(case.maps["tmax"] for case in cases),
+        intensity_min=np.array([case.attributes["intensity_min"] for case in cases], np.float32),
+        intensity_max=np.array([case.attributes["intensity_max"] for case in cases], np.float32),
+        frame_interval_s=np.array([frame_interval_s(case.attributes["frame_times_s"]) for case in cases], np.float32),
+        spacing_mm=np.array([case.attributes["spacing_mm"] for case in cases], np.float32),
+        data=kinds.pop() if len(kinds) == 1 else "mixed",
+    )
+
+
+def trainable_cases(store: str | Path, case_ids: Sequence[str]) -> list[str]:
+    """Returns the cases whose attributes name a Tmax map."""
+    return [case_id for case_id in case_ids if "tmax" in read_attributes(store, case_id)["maps"]]
+
+
+def frame_interval_s(frame_times_s: Sequence[float]) -> float:
+    """Returns the median distance of the frames in seconds; 1 for a single frame."""
+    return float(np.median(np.diff(frame_times_s))) if len(frame_times_s) > 1 else 1.0
+
+
+def case_order(n_cases: int, *, seed: int, fold: int, epoch: int) -> np.ndarray:
+    """Returns the order of one epoch, int64 `[case]`.
+
+    Example:
+      >>> sorted(case_order(4, seed=0, fold=1, epoch=2).tolist())
+      [0, 1, 2, 3]
+    """
+    return np.random.default_rng((seed, fold, epoch)).permutation(n_cases)
+
+
+def batched(indices: np.ndarray, batch_size: int) -> np.ndarray:
+    """Cuts indices into batches of one size, the last one filled up with `PADDING`.
+
+    Args:
+      indices: int64 `[case]`.
+      batch_size: cases a batch.
+
+    Returns:
+      int64 `[batch, batch_size]`.
+
+    Example:
+      >>> batched(np.arange(3), 2)
+      array([[ 0,  1],
+             [ 2, -1]])
+    """
+    batches = -(-len(indices) // batch_size)
+    padded = np.full(batches * batch_size, PADDING, np.int64)
+    padded[: len(indices)] = indices
+    return padded.reshape(batches, batch_size)
+
+
+def take(cohort: Cohort, indices: np.ndarray) -> dict[str, np.ndarray]:
+    """Stacks one batch.
+
+    Args:
+      cohort: in memory.
+      indices: int64 `[case]`; `PADDING` gives a case that does not count.
+
+    Returns:
+      `perfusion [case, z, y, x, time]` in the stored type, `mask` and `tmax_s [case, z, y, x]`,
+      `intensity_min`, `intensity_max`, `frame_interval_s` and `valid` (bool) `[case]`.
+    """
+    place = np.where(indices == PADDING, 0, indices)  # any real case will do where `valid` is False
+    return {
+        "perfusion": np.stack([cohort.perfusion[i] for i in place]),
+        "mask": np.stack([cohort.mask[i] for i in place]),
+        "tmax_s": np.stack([cohort.tmax_s[i] for i in place]),
+        "intensity_min": cohort.intensity_min[place],
+        "intensity_max": cohort.intensity_max[place],
+        "frame_interval_s": cohort.frame_interval_s[place],
+        "valid": indices != PADDING,
+    }

@@ -1,0 +1,81 @@
+"""The configuration: every option with its type, its default and what it means.
+
+A file of `configs/` takes these defaults, changes what its experiment is about and names its variants; the command
+line may override any of them (`--config.epochs=5`). `experiment.py` is the only reader.
+"""
+
+from collections.abc import Callable
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """Returns the defaults: Tmax in seconds, scored and learnt inside the brain."""
+    config = ConfigDict()
+    config.name = "unnamed"  # of the run folder, runs/<name>
+    config.seed = 0  # of folds, initial weights and the order of patients
+
+    config.data = ConfigDict()
+    config.data.store = "cohort.zarr"  # what `python -m tmax_jax.convert` wrote
+    config.data.holdout = ""  # case id kept out of all folds; drawn by the seed when empty
+    config.data.normalise = True  # intensities to 0..1 per series; False: as the scanner stored them
+
+    config.folds = 6  # cross-validation by patient over all but the holdout
+    config.epochs = 25  # the score is the one after the last
+    config.batch_size = 1  # patients a step, spread over the devices
+
+    config.model = ConfigDict({"name": "two_layer"})  # the other entries are the model's own fields
+
+    config.loss = ConfigDict()
+    config.loss.name = "squared_error"
+    config.loss.over = "brain"  # voxels that count: "brain" or "all"
+
+    config.target = ConfigDict()
+    config.target.scale_s = 20.0  # seconds of Tmax that an output of 1 means; a sigmoid head ends there
+    config.target.strip = True  # a predicted map is 0 outside the brain
+
+    config.optimizer = ConfigDict()  # Adam
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.b1 = 0.9
+    config.optimizer.b2 = 0.999
+    config.optimizer.eps = 1e-7  # Keras's; optax's own default is 1e-8
+
+    config.tensorboard = (
+        False  # scalars for TensorBoard too (needs the extra: pip install 'tmax_jax[tensorboard]')
+    )
+    return config
+
+
+def paper(config: ConfigDict) -> None:
+    """The paper's set-up: targets in stored units (milliseconds), unscaled, and all voxels count."""
+    config.name += "-paper"
+    config.target.scale_s = 0.001
+    config.target.strip = False
+    config.loss.over = "all"
+    config.optimizer.learning_rate = 1e-3
+    config.batch_size = 1
+    config.epochs = 25
+    config.folds = 6
+
+
+def choose(config: ConfigDict, variant: str, variants: dict[str, Callable[[ConfigDict], None]]) -> ConfigDict:
+    """Applies the variant that the command line names: `--config=configs/unet.py:paper`.
+
+    Args:
+      config: of the experiment; its model fields may be overridden but not extended from here on.
+      variant: a key of `variants`, or empty for none.
+      variants: each changes the config in place.
+
+    Returns:
+      The config.
+
+    Raises:
+      SystemExit: an unknown variant, with the known ones. (The flag parser would swallow an exception's text.)
+    """
+    if variant:
+        if variant not in variants:
+            raise SystemExit(
+                f"error: no variant {variant!r} of {config.name}; choose one of: {', '.join(variants)}"
+            )
+        variants[variant](config)
+    return config

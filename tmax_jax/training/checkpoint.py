@@ -1,0 +1,63 @@
+"""Checkpoints: the latest, to go on from, and the best; written whole or not at all."""
+
+from pathlib import Path
+
+import jax
+import orbax.checkpoint as ocp
+from jax.sharding import Sharding
+from orbax.checkpoint.checkpoint_managers import preservation_policy as keep
+from orbax.checkpoint.checkpoint_managers import save_decision_policy as save
+
+from tmax_jax.training.state import TrainState
+
+
+def open_checkpoints(folder: Path, *, score: str) -> ocp.CheckpointManager:
+    """Opens a folder of checkpoints, one an epoch.
+
+    Args:
+      folder: made if absent.
+      score: the metric whose smallest value marks the best epoch.
+
+    Returns:
+      A manager that keeps the latest and the best epoch. (Keeping only the best would delete the newest, and a
+      resumed run would silently start again from the best one.)
+    """
+    policy = keep.AnyPreservationPolicy(
+        [
+            keep.LatestN(1),
+            keep.BestN(get_metric_fn=lambda metrics: metrics[score], reverse=True, n=1),
+        ]
+    )
+    options = ocp.CheckpointManagerOptions(
+        preservation_policy=policy,
+        save_decision_policy=save.FixedIntervalPolicy(1),
+        enable_async_checkpointing=False,  # the state is small and the next epoch donates its buffers
+    )
+    return ocp.CheckpointManager(folder.absolute(), options=options)
+
+
+def save_epoch(
+    manager: ocp.CheckpointManager, epoch: int, state: TrainState, metrics: dict[str, float]
+) -> None:
+    """Writes the state after an epoch; a kill at any moment leaves this checkpoint whole or absent."""
+    manager.save(epoch, args=ocp.args.StandardSave(state), metrics=metrics)
+
+
+def restore_epoch(
+    manager: ocp.CheckpointManager, epoch: int, template: TrainState, sharding: Sharding
+) -> TrainState:
+    """Reads the state after an epoch onto today's devices.
+
+    Args:
+      manager: of the folder.
+      epoch: one of `manager.all_steps()`.
+      template: a state, or shapes of one.
+      sharding: where the arrays go; the run that wrote them may have had other devices.
+
+    Returns:
+      The state.
+    """
+    shapes = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), template
+    )
+    return manager.restore(epoch, args=ocp.args.StandardRestore(shapes))

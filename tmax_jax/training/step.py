@@ -1,0 +1,121 @@
+"""The jitted steps: one that learns, one that predicts and scores. Both are pure functions of state and batch."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from tmax_jax.metrics import VoxelSums, voxel_sums
+from tmax_jax.training.sharding import Shardings
+from tmax_jax.training.state import TrainState, variables_of
+
+Batch = dict[str, jax.Array]
+Loss = Callable[..., jax.Array]
+Predictor = Callable[[Batch], tuple[jax.Array, VoxelSums]]  # Tmax in seconds, and the sums of its errors
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What the network sees and what its output means."""
+
+    normalise: bool  # input scaled to 0..1 per series and stripped of its background; else raw intensities
+    target_scale_s: float  # seconds of Tmax that an output of 1 stands for
+    loss_over: str  # "brain" or "all" voxels
+    strip_prediction: bool  # Tmax is 0 outside the brain by definition
+
+
+def network_input(batch: Batch, task: Task) -> jax.Array:
+    """Turns stored intensities into what the network sees.
+
+    Args:
+      batch: `perfusion [case, z, y, x, time]` in any stored type, `mask`, `intensity_min`, `intensity_max`.
+      task: says whether to normalise.
+
+    Returns:
+      float32 `[case, z, y, x, time]`, 0 outside the mask. One mask for all frames: a mask a frame would flicker
+      while the bolus passes, since the signal drops.
+    """
+    perfusion = batch["perfusion"].astype(jnp.float32)
+    if task.normalise:
+        low, high = (batch[name][:, None, None, None, None] for name in ("intensity_min", "intensity_max"))
+        perfusion = (perfusion - low) / jnp.maximum(high - low, jnp.finfo(jnp.float32).tiny)
+    return jnp.where(batch["mask"][..., None], perfusion, 0)
+
+
+def make_train_step(
+    model: nn.Module, optimizer: optax.GradientTransformation, loss: Loss, task: Task, shardings: Shardings
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
+    """Builds the step that learns.
+
+    Args:
+      model: `[case, z, y, x, time]` -> `[case, z, y, x]`.
+      optimizer: of the parameters.
+      loss: one value a case.
+      task: meaning of input and output.
+      shardings: where state and batch live.
+
+    Returns:
+      A jitted function of (state, batch) that gives the new state and `{"loss", "grad_norm"}`. The old state is
+      donated. Cases with `valid` False change nothing.
+    """
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+        def objective(params: Any) -> tuple[jax.Array, Any]:
+            variables = variables_of(state) | {"params": params}
+            prediction, updated = model.apply(
+                variables,
+                network_input(batch, task),
+                train=True,
+                valid=batch["valid"],
+                mutable=["batch_stats"],
+            )
+            where = batch["mask"] if task.loss_over == "brain" else None
+            per_case = loss(prediction, batch["tmax_s"] / task.target_scale_s, where=where)
+            mean = jnp.sum(jnp.where(batch["valid"], per_case, 0)) / jnp.maximum(jnp.sum(batch["valid"]), 1)
+            return mean, updated.get("batch_stats", {})
+
+        (value, batch_stats), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        metrics = {"loss": value, "grad_norm": optax.tree.norm(grads)}
+        return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
+
+    return jax.jit(
+        train_step,
+        in_shardings=(shardings.replicated, shardings.per_case),
+        out_shardings=(shardings.replicated, shardings.replicated),
+        donate_argnums=0,
+    )
+
+
+def make_predict_step(
+    model: nn.Module, task: Task, shardings: Shardings
+) -> Callable[[TrainState, Batch], tuple[jax.Array, VoxelSums]]:
+    """Builds the step that predicts and scores.
+
+    Args:
+      model: `[case, z, y, x, time]` -> `[case, z, y, x]`.
+      task: meaning of input and output.
+      shardings: where state and batch live.
+
+    Returns:
+      A jitted function of (state, batch) that gives Tmax in seconds, `[case, z, y, x]`, and the sums of its
+      errors a case.
+    """
+
+    def predict_step(state: TrainState, batch: Batch) -> tuple[jax.Array, VoxelSums]:
+        output = model.apply(variables_of(state), network_input(batch, task), train=False)
+        prediction_s = output * task.target_scale_s
+        if task.strip_prediction:
+            prediction_s = jnp.where(batch["mask"], prediction_s, 0)
+        return prediction_s, voxel_sums(prediction_s, batch["tmax_s"], batch["mask"])
+
+    return jax.jit(
+        predict_step,
+        in_shardings=(shardings.replicated, shardings.per_case),
+        out_shardings=(shardings.per_case, shardings.per_case),
+    )
