@@ -47,7 +47,5 @@ def test_public_functions_say_what_they_take_and_give(module):
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
             doc = ast.get_docstring(node)
             assert doc, f"{module}.{node.name} has no docstring"
-            assert doc.splitlines()[0].endswith((".", ":")), (
-                f"{module}.{node.name}: first line is no sentence"
-            )
+            assert doc.splitlines()[0].endswith((".", ":")), f"{module}.{node.name}: first line is no sentence"
             assert node.returns is not None, f"{module}.{node.name} has no return type"

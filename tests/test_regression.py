@@ -53,9 +53,7 @@ def test_gradients_agree_with_finite_differences(loss):
         total = lambda p: jnp.sum(loss(p, targets))  # noqa: E731
         slope = jnp.vdot(jax.grad(total)(predictions), direction)
         step = 1e-6
-        difference = (total(predictions + step * direction) - total(predictions - step * direction)) / (
-            2 * step
-        )
+        difference = (total(predictions + step * direction) - total(predictions - step * direction)) / (2 * step)
         np.testing.assert_allclose(slope, difference, rtol=1e-5)
 
 

@@ -22,13 +22,9 @@ def test_values_by_hand():
 
 
 def test_sums_of_two_halves_add_up_to_the_whole():
-    halves = [
-        voxel_sums(*(x[:, part] for x in (PREDICTION, TRUTH, MASK))) for part in (slice(0, 1), slice(1, 2))
-    ]
+    halves = [voxel_sums(*(x[:, part] for x in (PREDICTION, TRUTH, MASK))) for part in (slice(0, 1), slice(1, 2))]
     merged = VoxelSums(*(a + b for a, b in zip(*halves, strict=True)))
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), merged, voxel_sums(PREDICTION, TRUTH, MASK)
-    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), merged, voxel_sums(PREDICTION, TRUTH, MASK))
 
 
 def test_a_case_without_brain_scores_zero_not_nan():

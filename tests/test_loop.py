@@ -1,0 +1,108 @@
+"""The loop: interrupted or not, the same bits; a loss that is not finite stops with the facts."""
+
+import itertools
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from tmax_jax import losses, models
+from tmax_jax.training.checkpoint import open_checkpoints
+from tmax_jax.training.loop import TrainingError, fit
+from tmax_jax.training.sharding import make_shardings, put_batch
+from tmax_jax.training.state import init_state
+from tmax_jax.training.step import Task, make_train_step
+
+SIZE = (2, 4, 4, 10)
+TASK = Task(normalise=True, target_scale_s=20.0, loss_over="brain", strip_prediction=True)
+MODEL, OPTIMIZER = models.build("two_layer", features=3), optax.adam(1e-2)
+SHARDINGS = make_shardings(2, jax.devices()[:2])
+
+
+def batch_of(seed: int, cases: int = 2) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {
+        "perfusion": rng.integers(0, 4000, (cases, *SIZE)).astype(np.uint16),
+        "mask": rng.random((cases, *SIZE[:3])) > 0.3,
+        "tmax_s": rng.gamma(2, 2, (cases, *SIZE[:3])).astype(np.float32),
+        "intensity_min": np.zeros(cases, np.float32),
+        "intensity_max": np.full(cases, 4000, np.float32),
+        "frame_interval_s": np.full(cases, 1.5, np.float32),
+        "valid": np.ones(cases, bool),
+    }
+
+
+def run(folder, epochs, *, spoil=None, stop_after=None):
+    """Trains three steps an epoch; `stop_after` steps, a kill."""
+    steps = itertools.count()
+
+    def batches(epoch):
+        for step in range(3):
+            batch = batch_of(10 * epoch + step)
+            if spoil == (epoch, step):
+                batch["tmax_s"][batch["mask"]] = np.nan
+            yield [f"case-{epoch}{step}"], put_batch(batch, SHARDINGS)
+
+    def on_step():
+        if next(steps) == stop_after:
+            raise KeyboardInterrupt
+
+    records = []
+    make_state = jax.jit(lambda key: init_state(MODEL, OPTIMIZER, key, (1, *SIZE)), out_shardings=SHARDINGS.replicated)
+    with open_checkpoints(folder, score="score") as checkpoints:
+        state = fit(
+            make_state(jax.random.key(0)),
+            epochs=epochs,
+            train_step=make_train_step(MODEL, OPTIMIZER, losses.squared_error, TASK, SHARDINGS),
+            batches=batches,
+            validate=lambda state: {"score": float(jax.device_get(state.step))},
+            checkpoints=checkpoints,
+            sharding=SHARDINGS.replicated,
+            on_step=on_step,
+            on_epoch=records.append,
+        )
+        return jax.device_get(state), records, list(checkpoints.all_steps())
+
+
+def assert_same_bits(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.mark.parametrize("stop_after", [0, 2, 4, 8])
+def test_a_stopped_run_ends_with_the_bits_of_one_that_was_never_stopped(tmp_path, stop_after):
+    whole, records, _ = run(tmp_path / "whole", 3)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "stopped", 3, stop_after=stop_after)
+    resumed, _, _ = run(tmp_path / "stopped", 3)
+    assert_same_bits(resumed, whole)
+    assert [record["epoch"] for record in records] == [1, 2, 3]
+
+
+def test_a_finished_run_trains_nothing(tmp_path):
+    first, _, _ = run(tmp_path, 2)
+    again, records, _ = run(tmp_path, 2, stop_after=0)
+    assert_same_bits(again, first)
+    assert records == []
+
+
+def test_latest_and_best_are_kept(tmp_path):
+    _, _, kept = run(tmp_path, 4)
+    assert kept == [1, 4]  # the score grows, so the first epoch is the best
+
+
+def test_a_loss_that_is_not_finite_names_step_cases_and_checkpoint(tmp_path):
+    with pytest.raises(TrainingError, match=r"nan in epoch 2, step 2 \(cases case-11\).*last good checkpoint: epoch 1"):
+        run(tmp_path, 3, spoil=(1, 1))
+
+
+def test_two_devices_state_comes_back_on_four(tmp_path):
+    from tmax_jax.training.checkpoint import restore_epoch
+
+    state, _, _ = run(tmp_path, 1)
+    other = make_shardings(4, jax.devices()[:4]).replicated
+    with open_checkpoints(tmp_path, score="score") as checkpoints:
+        moved = restore_epoch(checkpoints, 1, state, other)
+    assert all(leaf.sharding == other for leaf in jax.tree.leaves(moved))
+    assert_same_bits(jax.device_get(moved), state)

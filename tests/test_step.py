@@ -1,0 +1,125 @@
+"""The steps: every patient counts once, on any number of devices; normalisation is one mask and one scale."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from tmax_jax import losses, models
+from tmax_jax.training.sharding import make_shardings, put_batch
+from tmax_jax.training.state import init_state
+from tmax_jax.training.step import Task, make_predict_step, make_train_step, network_input
+
+SIZE = (8, 8, 8, 12)
+TASK = Task(normalise=True, target_scale_s=20.0, loss_over="brain", strip_prediction=True)
+SGD = optax.sgd(1.0)  # the update is the raw gradient: Adam's normalisation would hide a wrong factor
+MODELS = {
+    "one_layer": {},
+    "two_layer": {"features": 3},
+    "unet": {"features": (2, 3, 4, 5), "bottleneck": 6},
+}
+
+
+def cohort(cases: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {
+        "perfusion": rng.integers(0, 4000, (cases, *SIZE)).astype(np.int16),
+        "mask": rng.random((cases, *SIZE[:3])) > 0.3,
+        "tmax_s": rng.gamma(2, 2, (cases, *SIZE[:3])).astype(np.float32),
+        "intensity_min": np.zeros(cases, np.float32),
+        "intensity_max": rng.uniform(3000, 4000, cases).astype(np.float32),
+        "frame_interval_s": np.full(cases, 1.5, np.float32),
+        "valid": np.ones(cases, bool),
+    }
+
+
+def pad(batch: dict[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
+    extra = size - len(batch["valid"])
+    padded = {name: np.concatenate([value, np.repeat(value[:1], extra, 0)]) for name, value in batch.items()}
+    padded["valid"][len(batch["valid"]) :] = False
+    return padded
+
+
+def one_step(name: str, batch: dict[str, np.ndarray], devices: int):
+    """Returns gradient, statistics, loss and metrics of one step on so many devices."""
+    model = models.build(name, **MODELS[name])
+    shardings = make_shardings(len(batch["valid"]), jax.devices()[:devices])
+    batch = pad(batch, shardings.batch_size)
+    make_state = jax.jit(lambda key: init_state(model, SGD, key, (1, *SIZE)), out_shardings=shardings.replicated)
+    before = make_state(jax.random.key(0))
+    params = jax.device_get(before.params)
+    _, sums = make_predict_step(model, TASK, shardings)(before, put_batch(batch, shardings))
+    after, metrics = make_train_step(model, SGD, losses.squared_error, TASK, shardings)(
+        before, put_batch(batch, shardings)
+    )
+    gradient = jax.tree.map(lambda old, new: old - new, params, jax.device_get(after.params))
+    return gradient, jax.device_get((after.batch_stats, metrics["loss"], sums))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_one_and_eight_devices_give_the_same_gradients_statistics_and_metrics(name):
+    batch = cohort(8)
+    one, eight = one_step(name, batch, 1), one_step(name, batch, 8)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-6), one, eight)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_seven_patients_on_four_devices_count_once_each(name):
+    batch = cohort(7)
+    (gradient, (stats, loss, sums)), (gradient_4, (stats_4, loss_4, sums_4)) = (
+        one_step(name, batch, devices) for devices in (1, 4)
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-6),
+        (gradient, stats, loss, sums),
+        (gradient_4, stats_4, loss_4, jax.tree.map(lambda values: values[:7], sums_4)),
+    )
+
+
+def test_input_lies_in_0_to_1_inside_the_mask_and_is_0_outside():
+    batch = cohort(2)
+    batch["perfusion"] = np.minimum(
+        batch["perfusion"], batch["intensity_max"].astype(np.int16)[:, None, None, None, None]
+    )
+    scaled = np.asarray(network_input(jax.device_put(batch), TASK))
+    assert 0.9 < scaled.max() <= 1
+    assert scaled.min() >= 0
+    assert not scaled[~batch["mask"]].any()
+
+
+def test_raw_input_keeps_the_scanners_intensities():
+    batch = cohort(1)
+    raw = np.asarray(network_input(jax.device_put(batch), Task(False, 20.0, "brain", True)))
+    np.testing.assert_array_equal(raw[batch["mask"]], batch["perfusion"][batch["mask"]])
+
+
+def test_loss_over_all_voxels_counts_the_background():
+    batch = cohort(1)
+    batch["mask"][:] = False  # nothing but background: an empty mask has no loss, all voxels have
+    model = models.build("one_layer")
+    shardings = make_shardings(1)
+    values = {}
+    for over in ("brain", "all"):
+        step = make_train_step(model, SGD, losses.squared_error, Task(True, 1.0, over, False), shardings)
+        state = init_state(model, SGD, jax.random.key(0), (1, *SIZE))
+        values[over] = float(step(jax.device_put(state, shardings.replicated), put_batch(batch, shardings))[1]["loss"])
+    assert values["brain"] == 0
+    np.testing.assert_allclose(values["all"], np.mean(batch["tmax_s"] ** 2), rtol=1e-5)
+
+
+def test_predictions_are_in_seconds_and_stripped():
+    batch = cohort(1)
+    model = models.build("unet", **MODELS["unet"])
+    shardings = make_shardings(1)
+    state = jax.device_put(init_state(model, SGD, jax.random.key(0), (1, *SIZE)), shardings.replicated)
+    prediction_s, _ = make_predict_step(model, TASK, shardings)(state, put_batch(batch, shardings))
+    prediction_s = np.asarray(prediction_s)
+    assert not prediction_s[~batch["mask"]].any()
+    assert prediction_s[batch["mask"]].min() > 0
+    assert 5 < prediction_s[batch["mask"]].mean() < 15  # a sigmoid near its middle, times 20 s
+
+
+def test_a_batch_of_one_stays_on_one_device_and_the_mesh_has_no_idle_axis():
+    assert make_shardings(1).per_case.mesh.size == 1
+    assert make_shardings(7, jax.devices()[:4]).batch_size == 8
+    assert dict(make_shardings(16).per_case.mesh.shape) == {"data": 8, "space": 1}
