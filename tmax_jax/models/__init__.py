@@ -1,0 +1,42 @@
+"""Networks from `[case, z, y, x, time]` to `[case, z, y, x]`, by name."""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+
+from tmax_jax.models.blocks import ModelError
+from tmax_jax.models.pointwise import OneLayer, TwoLayer
+from tmax_jax.models.unet import UNet
+
+MODELS: dict[str, type[nn.Module]] = {"one_layer": OneLayer, "two_layer": TwoLayer, "unet": UNet}
+
+__all__ = ["MODELS", "ModelError", "OneLayer", "TwoLayer", "UNet", "build"]
+
+
+def build(name: str, **fields: Any) -> nn.Module:
+    """Makes a network.
+
+    Args:
+      name: a key of `MODELS`.
+      **fields: of the network's class; the others keep their defaults.
+
+    Returns:
+      The module. It is called as `model.apply(variables, perfusion, train=False)`.
+
+    Raises:
+      ModelError: an unknown name or field; the known ones are listed.
+
+    Example:
+      >>> build("two_layer", features=6).features
+      6
+    """
+    if name not in MODELS:
+        raise ModelError(f"unknown model {name!r}; choose one of: {', '.join(MODELS)}")
+    known = [field.name for field in dataclasses.fields(MODELS[name]) if field.name not in ("parent", "name")]
+    unknown = [field for field in fields if field not in known]
+    if unknown:
+        raise ModelError(
+            f"model {name!r} has no field {', '.join(map(repr, unknown))}; it has: {', '.join(known) or 'none'}"
+        )
+    return MODELS[name](**fields)
