@@ -57,17 +57,22 @@ def read_cohort(store: str | Path, case_ids: Sequence[str]) -> Cohort:
             f"{len(without)} of {len(cases)} cases have no Tmax map to learn from: {', '.join(without)}."
             f" Convert them again with their map series beside them, or leave them out of the store {store}."
         )
-    shapes = {case.case_id: case.perfusion.shape for case in cases}
+    images = {case.case_id: case.perfusion for case in cases if case.perfusion is not None}
+    if len(images) < len(cases):
+        raise CohortError(
+            f"{store} holds maps without perfusion, such as a phantom's truth; train on a converted cohort"
+        )
+    shapes = {case_id: perfusion.shape for case_id, perfusion in images.items()}
     if len(set(shapes.values())) > 1:
         lines = "\n".join(f"  {case_id}: {shape}" for case_id, shape in shapes.items())
         raise CohortError(
             f"the cases of {store} differ in shape [z, y, x, time]; one model trains on one shape:\n{lines}"
         )
     kinds = {case.attributes["data"] for case in cases}
-    dtype = np.result_type(*(case.perfusion.dtype for case in cases))
+    dtype = np.result_type(*(perfusion.dtype for perfusion in images.values()))
     return Cohort(
         case_ids=tuple(case_ids),
-        perfusion=tuple(case.perfusion.astype(dtype, copy=False) for case in cases),
+        perfusion=tuple(perfusion.astype(dtype, copy=False) for perfusion in images.values()),
         mask=tuple(case.mask for case in cases),
         tmax_s=tuple(case.maps["tmax"] for case in cases),
         intensity_min=np.array([case.attributes["intensity_min"] for case in cases], np.float32),
