@@ -1,4 +1,8 @@
-"""How every entry point starts and how it fails: with one sentence, never with a traceback for the user."""
+"""How every entry point starts and how it fails: with one sentence, never with a traceback for the user.
+
+Flags that several entry points share (`--out`, `--workers`) are defined with `allow_override`, so that one process may
+import them all.
+"""
 
 import sys
 from collections.abc import Callable, Sequence

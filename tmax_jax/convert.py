@@ -24,8 +24,8 @@ from tmax_jax.cohort.scan import list_files, name_cases, scan
 from tmax_jax.cohort.store import CohortError
 
 _DICOM_DIR = flags.DEFINE_string("dicom_dir", None, "folder with the patients' DICOM files, nested as they may be")
-_OUT = flags.DEFINE_string("out", "cohort.zarr", "store to write")
-_WORKERS = flags.DEFINE_integer("workers", os.cpu_count() or 1, "processes", lower_bound=1)
+_OUT = flags.DEFINE_string("out", "cohort.zarr", "store to write", allow_override=True)
+_WORKERS = flags.DEFINE_integer("workers", os.cpu_count() or 1, "processes", lower_bound=1, allow_override=True)
 _MAX_MISSING = flags.DEFINE_float(
     "max_missing", 0.05, "drop a patient with more than this fraction of perfusion images missing", 0.0, 1.0
 )

@@ -40,9 +40,7 @@ def get_config() -> ConfigDict:
     config.optimizer.b2 = 0.999
     config.optimizer.eps = 1e-7  # Keras's; optax's own default is 1e-8
 
-    config.tensorboard = (
-        False  # scalars for TensorBoard too (needs the extra: pip install 'tmax_jax[tensorboard]')
-    )
+    config.tensorboard = False  # scalars for TensorBoard too (needs the extra: pip install 'tmax_jax[tensorboard]')
     return config
 
 
@@ -74,8 +72,6 @@ def choose(config: ConfigDict, variant: str, variants: dict[str, Callable[[Confi
     """
     if variant:
         if variant not in variants:
-            raise SystemExit(
-                f"error: no variant {variant!r} of {config.name}; choose one of: {', '.join(variants)}"
-            )
+            raise SystemExit(f"error: no variant {variant!r} of {config.name}; choose one of: {', '.join(variants)}")
         variants[variant](config)
     return config

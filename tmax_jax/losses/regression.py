@@ -32,9 +32,7 @@ def squared_error(predictions: jax.Array, targets: jax.Array, *, where: jax.Arra
     return masked_mean(jnp.square(masked_error(predictions, targets, where)), where)
 
 
-def absolute_error(
-    predictions: jax.Array, targets: jax.Array, *, where: jax.Array | None = None
-) -> jax.Array:
+def absolute_error(predictions: jax.Array, targets: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
     """Mean absolute error; its minimum is the median, so that few extreme voxels weigh less.
 
     Args:

@@ -36,16 +36,12 @@ def open_checkpoints(folder: Path, *, score: str) -> ocp.CheckpointManager:
     return ocp.CheckpointManager(folder.absolute(), options=options)
 
 
-def save_epoch(
-    manager: ocp.CheckpointManager, epoch: int, state: TrainState, metrics: dict[str, float]
-) -> None:
+def save_epoch(manager: ocp.CheckpointManager, epoch: int, state: TrainState, metrics: dict[str, float]) -> None:
     """Writes the state after an epoch; a kill at any moment leaves this checkpoint whole or absent."""
     manager.save(epoch, args=ocp.args.StandardSave(state), metrics=metrics)
 
 
-def restore_epoch(
-    manager: ocp.CheckpointManager, epoch: int, template: TrainState, sharding: Sharding
-) -> TrainState:
+def restore_epoch(manager: ocp.CheckpointManager, epoch: int, template: TrainState, sharding: Sharding) -> TrainState:
     """Reads the state after an epoch onto today's devices.
 
     Args:
@@ -57,7 +53,5 @@ def restore_epoch(
     Returns:
       The state.
     """
-    shapes = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), template
-    )
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), template)
     return manager.restore(epoch, args=ocp.args.StandardRestore(shapes))

@@ -76,9 +76,7 @@ def fit(
     return state
 
 
-def _finite(
-    pending: tuple[list[str], jax.Array], epoch: int, step: int, checkpoints: ocp.CheckpointManager
-) -> float:
+def _finite(pending: tuple[list[str], jax.Array], epoch: int, step: int, checkpoints: ocp.CheckpointManager) -> float:
     case_ids, loss = pending
     value = float(jax.device_get(loss))
     if math.isfinite(value):

@@ -1,0 +1,272 @@
+"""One experiment: a config becomes objects, folds become results. The only reader of a config.
+
+What may be imported from where flows one way: everything below this file takes arrays and plain values.
+"""
+
+import functools
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from tmax_jax import baselines, losses, models
+from tmax_jax.cohort.batches import Cohort, batched, case_order, read_cohort, take, trainable_cases
+from tmax_jax.cohort.folds import Folds, make_folds, read_folds, write_folds
+from tmax_jax.cohort.store import list_cases
+from tmax_jax.metrics import voxel_values
+from tmax_jax.results.environment import describe_environment
+from tmax_jax.results.progress import FitProgress
+from tmax_jax.results.records import (
+    CaseRow,
+    append_record,
+    keep_records,
+    write_cases,
+    write_json,
+)
+from tmax_jax.training.checkpoint import open_checkpoints
+from tmax_jax.training.loop import fit
+from tmax_jax.training.optimizer import adam
+from tmax_jax.training.sharding import Shardings, make_shardings, put_batch
+from tmax_jax.training.state import TrainState, init_state
+from tmax_jax.training.step import Loss, Predictor, Task, make_predict_step, make_train_step
+
+FINAL = "final"  # the fit on all training patients, and the holdout's prediction
+
+
+class ExperimentError(ValueError):
+    """An experiment that cannot be run as it was asked for."""
+
+
+class Parts(NamedTuple):
+    """What a config describes, as objects."""
+
+    model: nn.Module
+    optimizer: optax.GradientTransformation
+    loss: Loss
+    task: Task
+    shardings: Shardings
+
+
+def build(config: ConfigDict) -> Parts:
+    """Makes the objects that a config names.
+
+    Raises:
+      ExperimentError: an unknown loss, or a value outside its choices.
+      ModelError: an unknown model or field.
+    """
+    loss_options = config.loss.to_dict()
+    name, over = loss_options.pop("name"), loss_options.pop("over")
+    if name not in losses.LOSSES:
+        raise ExperimentError(f"config.loss.name is {name!r}; choose one of: {', '.join(losses.LOSSES)}")
+    if over not in ("brain", "all"):
+        raise ExperimentError(f"config.loss.over is {over!r}; choose 'brain' or 'all'")
+    for field in ("epochs", "batch_size"):
+        if config[field] < 1:
+            raise ExperimentError(f"config.{field} is {config[field]}; it must be at least 1")
+    return Parts(
+        model=models.build(**config.model.to_dict()),
+        optimizer=adam(**config.optimizer.to_dict()),
+        loss=functools.partial(losses.LOSSES[name], **loss_options),
+        task=Task(config.data.normalise, config.target.scale_s, over, config.target.strip),
+        shardings=make_shardings(config.batch_size),
+    )
+
+
+def run(config: ConfigDict, workdir: Path, *, part: str = "", console: Console) -> bool:
+    """Runs all folds and the final fit, or one of them; goes on where an earlier run stopped.
+
+    Args:
+      config: see `defaults.py`.
+      workdir: the run folder.
+      part: a fold's number or "final" for that one alone, so that parts can be jobs; all when empty.
+      console: for progress and messages.
+
+    Returns:
+      Whether the run is complete: every fold and the final fit have their `cases.csv`.
+
+    Raises:
+      ExperimentError: the config differs from the one that the run folder was started with, or an unknown part.
+      CohortError, FoldError: the store or its folds do not fit.
+      TrainingError: a loss was not finite.
+    """
+    parts = build(config)
+    claim_workdir(config, workdir)
+    cases = trainable_cases(config.data.store, list_cases(config.data.store))
+    folds = _folds(config, workdir / "folds.json", cases)
+    names = [*map(str, range(len(folds.validation))), FINAL]
+    if part and part not in names:
+        raise ExperimentError(f"there is no fold {part!r}; choose one of: {', '.join(names)}")
+    wanted = [name for name in ([part] if part else names) if not (part_folder(workdir, name) / "cases.csv").exists()]
+    if wanted:
+        cohort = read_cohort(config.data.store, cases)
+        write_json(workdir / "environment.json", describe_environment(cohort.data))
+        _warn_of_unreachable_targets(parts, cohort, console)
+        for name in wanted:
+            try:
+                run_part(config, parts, cohort, folds, name, workdir, console)
+            except jax.errors.JaxRuntimeError as error:
+                raise _out_of_memory(error, parts) from error
+    return all((part_folder(workdir, name) / "cases.csv").exists() for name in names)
+
+
+def part_folder(workdir: Path, name: str) -> Path:
+    """Returns the folder of a fold or of the final fit."""
+    return workdir / (name if name == FINAL else f"fold-{name}")
+
+
+def claim_workdir(config: ConfigDict, workdir: Path) -> None:
+    """Writes the config into a new run folder, or checks that an old one was started with the same.
+
+    Where the store lies may change; which patients it holds is checked with the folds.
+    """
+    wanted = json.loads(config.to_json())
+    path = workdir / "config.json"
+    if not path.exists():
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_json(path, wanted)
+        return
+    before, now = _flat(json.loads(path.read_text())), _flat(wanted)
+    changed = [key for key in sorted(before | now) if before.get(key) != now.get(key) and key != "data.store"]
+    if changed:
+        lines = "\n".join(f"  config.{key}: {before.get(key)!r} before, {now.get(key)!r} now" for key in changed)
+        raise ExperimentError(
+            f"{workdir} was started with another config:\n{lines}\nGive the new one its own folder with --workdir,"
+            " or repeat the command that started this one."
+        )
+
+
+def run_part(
+    config: ConfigDict, parts: Parts, cohort: Cohort, folds: Folds, name: str, workdir: Path, console: Console
+) -> None:
+    """Trains one fold or the final fit, scores its patients and writes its records."""
+    number = len(folds.validation) if name == FINAL else int(name)
+    training, scored = (folds.training_cases, (folds.holdout,)) if name == FINAL else folds.split(number)
+    train_indices, scored_indices = cohort.indices(training), cohort.indices(scored)
+    folder = part_folder(workdir, name)
+    folder.mkdir(parents=True, exist_ok=True)
+    shardings = parts.shardings
+
+    def batches(epoch: int) -> Iterator[tuple[list[str], Any]]:
+        order = case_order(len(train_indices), seed=config.seed, fold=number, epoch=epoch)
+        for row in batched(train_indices[order], shardings.batch_size):
+            yield [cohort.case_ids[i] for i in row if i >= 0], put_batch(take(cohort, row), shardings)
+
+    predict_step = make_predict_step(parts.model, parts.task, shardings)
+
+    def validate(state: TrainState) -> dict[str, float]:
+        if name == FINAL:
+            return {}
+        rows = score(functools.partial(predict_step, state), cohort, scored_indices, shardings)
+        return {metric: float(np.mean([row[metric] for row in rows])) for metric in rows[0]}
+
+    key = jax.random.fold_in(jax.random.key(config.seed), number)
+    make_state = functools.partial(
+        init_state, parts.model, parts.optimizer, input_shape=(1, *cohort.perfusion[0].shape)
+    )
+    state = jax.jit(make_state, out_shardings=shardings.replicated)(key)
+    checkpoint_score = "train_loss" if name == FINAL else "mse_brain_s2"
+    with open_checkpoints(folder / "checkpoints", score=checkpoint_score) as checkpoints:
+        first = checkpoints.latest_step() or 0
+        keep_records(folder / "metrics.jsonl", first)
+        steps_an_epoch = len(batched(train_indices, shardings.batch_size))
+        with FitProgress(console, name, first, config.epochs, steps_an_epoch) as progress:
+
+            def on_epoch(record: dict[str, Any]) -> None:
+                append_record(folder / "metrics.jsonl", record | {"time": time.time()})
+                progress.epoch(record)
+
+            state = fit(
+                state,
+                epochs=config.epochs,
+                train_step=make_train_step(parts.model, parts.optimizer, parts.loss, parts.task, shardings),
+                batches=batches,
+                validate=validate,
+                checkpoints=checkpoints,
+                sharding=shardings.replicated,
+                on_step=progress.step,
+                on_epoch=on_epoch,
+            )
+    predict = functools.partial(predict_step, state)
+    if name == FINAL:
+        _write_holdout(folder / "holdout.npz", cohort, int(scored_indices[0]), predict, shardings)
+    predictors = {config.name: predict} | baselines.predictors(cohort, train_indices, parts.task, shardings)
+    rows = [
+        CaseRow(method, number, case, **values)
+        for method, predictor in predictors.items()
+        for case, values in zip(scored, score(predictor, cohort, scored_indices, shardings), strict=True)
+    ]
+    write_cases(folder / "cases.csv", rows)  # last: its presence says that the part is done
+
+
+def score(predictor: Predictor, cohort: Cohort, indices: np.ndarray, shardings: Shardings) -> list[dict[str, float]]:
+    """Predicts cases and scores each of them once, padding left out.
+
+    Args:
+      predictor: of a batch.
+      cohort: in memory.
+      indices: int64 `[case]`.
+      shardings: of a batch.
+
+    Returns:
+      The metrics of each case, in the order of `indices`.
+    """
+    rows = []
+    for row in batched(indices, shardings.batch_size):
+        _, sums = predictor(put_batch(take(cohort, row), shardings))
+        values = voxel_values(jax.device_get(sums))
+        rows += [{name: float(value[place]) for name, value in values.items()} for place in np.flatnonzero(row >= 0)]
+    return rows
+
+
+def _write_holdout(path: Path, cohort: Cohort, index: int, predict: Predictor, shardings: Shardings) -> None:
+    row = batched(np.array([index]), shardings.batch_size)[0]
+    prediction_s, _ = predict(put_batch(take(cohort, row), shardings))
+    np.savez_compressed(
+        path,
+        prediction_s=np.asarray(prediction_s)[0],
+        tmax_s=cohort.tmax_s[index],
+        mask=cohort.mask[index],
+        spacing_mm=cohort.spacing_mm[index],
+    )
+
+
+def _folds(config: ConfigDict, path: Path, cases: list[str]) -> Folds:
+    """Draws the folds of a new run; reads and verifies those of an old one."""
+    if not path.exists():
+        write_folds(path, make_folds(cases, folds=config.folds, seed=config.seed, holdout=config.data.holdout))
+    return read_folds(path, cases)
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat
+
+
+def _warn_of_unreachable_targets(parts: Parts, cohort: Cohort, console: Console) -> None:
+    top_s = max(float(tmax_s.max()) for tmax_s in cohort.tmax_s)
+    if getattr(parts.model, "head_activation", None) == "sigmoid" and top_s > parts.task.target_scale_s:
+        console.print(
+            f"[yellow]The sigmoid head ends at {parts.task.target_scale_s:g} s and the cohort's Tmax at {top_s:.1f} s:"
+            " voxels above cannot be learnt. Set --config.target.scale_s, unless this is the point of the run.[/]"
+        )
+
+
+def _out_of_memory(error: jax.errors.JaxRuntimeError, parts: Parts) -> Exception:
+    """Returns the error that a user should see: the remedy where memory ran out, else the error itself."""
+    if "RESOURCE_EXHAUSTED" not in str(error):
+        return error
+    return ExperimentError(
+        f"the device ran out of memory with {parts.shardings.batch_size} patients a step on"
+        f" {parts.shardings.per_case.mesh.size} device(s): lower --config.batch_size, narrow the model, or use a"
+        " device with more memory. Finished epochs are kept; the same command goes on."
+    )

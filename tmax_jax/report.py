@@ -1,0 +1,42 @@
+"""Prints one table over one or more finished runs.
+
+Each run gives a row for its model; the trivial rows (predict zero, predict the training mean, time to peak)
+follow once a cohort. Spreads are over folds and over patients.
+
+  python -m tmax_jax.report runs/two_layer runs/unet
+  python -m tmax_jax.report runs/two_layer runs/unet --out=report.csv
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+from rich.console import Console
+
+from tmax_jax import cli
+from tmax_jax.results.records import RecordError, write_text
+from tmax_jax.results.tables import results_csv, results_table, summarise_runs
+
+_OUT = flags.DEFINE_string("out", "", "CSV file to write the table to as well, with all spreads; none when empty.")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Prints the table of the run folders named after the program."""
+    folders = [Path(argument) for argument in arguments[1:]]
+    if not folders:
+        raise RecordError("name one or more run folders: python -m tmax_jax.report runs/NAME ... [--out=report.csv]")
+    comparison = summarise_runs(folders)
+    title = "Cross-validation of " + ", ".join(dict.fromkeys(folder.name for folder in folders))
+    table = results_table(comparison.summaries, title=title, data=comparison.data, notes=comparison.notes)
+    console = Console(width=None if sys.stdout.isatty() else 120)  # a file has no width of its own
+    console.print(table)
+    if _OUT.value:
+        out = Path(_OUT.value)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_text(out, results_csv(comparison.summaries))
+        console.print(f"written: {out}", markup=False)
+
+
+if __name__ == "__main__":
+    cli.run(main, RecordError, positional=True)

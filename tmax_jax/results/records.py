@@ -1,0 +1,149 @@
+"""The files of a run folder. Whole files are written under another name and renamed, so none is ever half there."""
+
+import csv
+import dataclasses
+import io
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class RecordError(ValueError):
+    """A run folder without the records that were asked for."""
+
+
+class CaseRow(NamedTuple):
+    """One method's scores on one patient."""
+
+    method: str  # the model's name, or a trivial row such as "predict zero"
+    fold: int
+    case: str
+    mse_all_s2: float  # over all voxels, background included: the paper's score
+    mse_brain_s2: float
+    mae_brain_s: float
+    bias_brain_s: float  # predicted - true
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a finished run folder says about its model."""
+
+    folder: Path
+    data: str  # "phantom", "real" or "mixed"
+    folds_sha256: str
+    cases: list[CaseRow]  # of the validation patients of all folds
+    holdout: list[CaseRow]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    temporary = path.with_name(path.name + ".writing")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a value as indented JSON."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def append_record(path: Path, record: dict[str, Any]) -> None:
+    """Adds one line of JSON."""
+    with path.open("a") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Reads what `write_json` wrote.
+
+    Raises:
+      RecordError: there is no such file, or it is not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise RecordError(f"{path} is not there: not a run folder, or one that has not started") from error
+    except json.JSONDecodeError as error:
+        raise RecordError(f"{path} is damaged ({error}); restore it or start in another --workdir") from error
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Reads lines of JSON; none where there is no file. A last line that a kill cut off is left out.
+
+    Raises:
+      RecordError: a line before the last is damaged.
+    """
+    records = []
+    lines = path.read_text().splitlines() if path.exists() else []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            if number < len(lines):
+                raise RecordError(f"{path}, line {number} of {len(lines)} is damaged; delete that line") from error
+    return records
+
+
+def keep_records(path: Path, last_epoch: int) -> None:
+    """Drops the records after an epoch: those whose checkpoint was never written."""
+    if path.exists():
+        kept = [record for record in read_records(path) if record["epoch"] <= last_epoch]
+        write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
+
+
+def write_cases(path: Path, rows: list[CaseRow]) -> None:
+    """Writes one row a method and patient."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([CaseRow._fields, *rows])  # quotes a name with a comma
+    write_text(path, text.getvalue())
+
+
+def read_cases(path: Path) -> list[CaseRow]:
+    """Reads what `write_cases` wrote.
+
+    Raises:
+      RecordError: there is no such file, or it has other columns.
+    """
+    if not path.exists():
+        raise RecordError(f"{path} is not there: this fold has not finished; run the same command again to go on")
+    with path.open(newline="") as file:
+        header, *rows = [*csv.reader(file)] or [[]]
+    if tuple(header) != CaseRow._fields:
+        raise RecordError(f"{path} has the columns {', '.join(header)}; wanted are {', '.join(CaseRow._fields)}")
+    return [CaseRow(method, int(fold), case, *map(float, scores)) for method, fold, case, *scores in rows]
+
+
+def read_run(folder: Path) -> Run:
+    """Reads the rows of a finished run and checks that each method was scored on each patient of each fold.
+
+    Args:
+      folder: of one run.
+
+    Returns:
+      Its rows and where they come from.
+
+    Raises:
+      RecordError: not a run folder, not finished, or rows that do not belong to its folds.
+    """
+    folds_file = folder / "folds.json"
+    if not folds_file.exists():
+        raise RecordError(f"{folder} is not a run folder (no folds.json); name one that tmax_jax.main wrote")
+    folds = read_json(folds_file)
+    expected = [*folds["validation"], [folds["holdout"]]]
+    names = [f"fold-{index}" for index in range(len(folds["validation"]))] + ["final"]
+    missing = [f"{name}/cases.csv" for name in names if not (folder / name / "cases.csv").exists()]
+    if missing:
+        raise RecordError(f"{folder} is not finished (no {', '.join(missing)}); run its command again to go on")
+    parts = [read_cases(folder / name / "cases.csv") for name in names]
+    for index, (name, wanted, rows) in enumerate(zip(names, expected, parts, strict=True)):
+        keys = sorted((row.method, row.fold, row.case) for row in rows)
+        if not rows or keys != sorted(
+            (method, index, case) for method in {row.method for row in rows} for case in wanted
+        ):
+            raise RecordError(
+                f"{folder}/{name}/cases.csv does not hold one row a method for each of the {len(wanted)} patients"
+                f" that folds.json gives it; delete {name} and run the command again"
+            )
+    *fold_parts, holdout = parts
+    data = read_json(folder / "environment.json")["data"]
+    return Run(folder, data, folds["sha256"], [row for part in fold_parts for row in part], holdout)
