@@ -31,6 +31,7 @@ from tmax_jax.results.records import (
     write_cases,
     write_json,
 )
+from tmax_jax.results.scalars import open_scalars
 from tmax_jax.training.checkpoint import open_checkpoints
 from tmax_jax.training.loop import fit
 from tmax_jax.training.optimizer import adam
@@ -177,10 +178,12 @@ def run_part(
         first = checkpoints.latest_step() or 0
         keep_records(folder / "metrics.jsonl", first)
         steps_an_epoch = len(batched(train_indices, shardings.batch_size))
+        write_scalars = open_scalars(folder / "tensorboard", first_epoch=first + 1) if config.tensorboard else _ignore
         with FitProgress(console, name, first, config.epochs, steps_an_epoch) as progress:
 
             def on_epoch(record: dict[str, Any]) -> None:
                 append_record(folder / "metrics.jsonl", record | {"time": time.time()})
+                write_scalars(record)
                 progress.epoch(record)
 
             state = fit(
@@ -243,6 +246,10 @@ def _folds(config: ConfigDict, path: Path, cases: list[str]) -> Folds:
     if not path.exists():
         write_folds(path, make_folds(cases, folds=config.folds, seed=config.seed, holdout=config.data.holdout))
     return read_folds(path, cases)
+
+
+def _ignore(_: dict[str, Any]) -> None:
+    """Takes a record and does nothing with it."""
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

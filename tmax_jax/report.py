@@ -16,9 +16,12 @@ from rich.console import Console
 
 from tmax_jax import cli
 from tmax_jax.results.records import RecordError, write_text
-from tmax_jax.results.tables import results_csv, results_table, summarise_runs
+from tmax_jax.results.summary import results_csv, summarise_runs
+from tmax_jax.results.tables import results_table
 
-_OUT = flags.DEFINE_string("out", "", "CSV file to write the table to as well, with all spreads; none when empty.")
+_OUT = flags.DEFINE_string(
+    "out", "", "CSV file to write the table to as well, with all spreads; none when empty.", allow_override=True
+)
 
 
 def main(arguments: Sequence[str]) -> None:

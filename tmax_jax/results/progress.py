@@ -5,9 +5,11 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+_LINES = 5  # of a fit, where there is no terminal
+
 
 class FitProgress:
-    """A bar of one fit's steps with epoch, loss and time left; a line an epoch where there is no terminal."""
+    """A bar of one fit's steps with epoch, loss and time left; a few lines a fit where there is no terminal."""
 
     def __init__(self, console: Console, name: str, first_epoch: int, epochs: int, steps_an_epoch: int) -> None:
         self._console = console
@@ -46,8 +48,9 @@ class FitProgress:
             scores += f" · validation MSE {record['mse_brain_s2']:.3g} s²"
         text = self._describe(record["epoch"], scores)
         self._progress.update(self._task, description=text)
-        if not self._console.is_terminal:
-            self._console.print(text)
+        every = max(1, self._epochs // _LINES)
+        if not self._console.is_terminal and (record["epoch"] % every == 0 or record["epoch"] == self._epochs):
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _describe(self, epoch: int, scores: str) -> str:
         return f"{self._title} · epoch {epoch}/{self._epochs}" + (f" · {scores}" if scores else "")
