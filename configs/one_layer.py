@@ -15,9 +15,10 @@ from ml_collections import ConfigDict
 from tmax_jax import defaults
 
 
-def get_config(variant: str = "") -> ConfigDict:
+def get_config(variant: str = "") -> defaults.Config:
     config = defaults.get_config()
     config.name = "one_layer"
     config.model = ConfigDict({"name": "one_layer"})
     config.optimizer.learning_rate = 1e-2
+    config.epochs = 60
     return defaults.choose(config, variant, {"paper": defaults.paper})

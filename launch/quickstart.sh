@@ -9,20 +9,20 @@ source "$(dirname "$0")/environment.sh"
 OUT=${OUT:-runs/quickstart}
 mkdir -p "$OUT"
 
-if [ ! -d "$OUT/dicom" ]; then
-  rm -rf "$OUT/dicom.partial"
-  python -m tmax_jax.simulate --out="$OUT/dicom.partial" --patients=12 --size=8,32,32,60 --missing_fraction=0.01 --shuffle
-  mv "$OUT/dicom.partial" "$OUT/dicom"
+if [ ! -d "$OUT/phantom" ]; then
+  rm -rf "$OUT/phantom.partial"
+  python -m tmax_jax.simulate --out="$OUT/phantom.partial" --patients=20 --size=8,32,32,60 --missing_fraction=0.01 --shuffle
+  mv "$OUT/phantom.partial" "$OUT/phantom"
 fi
-python -m tmax_jax.convert --dicom_dir="$OUT/dicom" --out="$OUT/cohort.zarr"
+python -m tmax_jax.convert --dicom_dir="$OUT/phantom/dicom" --out="$OUT/cohort.zarr"
 
 train() { # the name of a config, and its epochs
   python -m tmax_jax.main --config="configs/$1.py" --workdir="$OUT/$1" \
     --config.data.store="$OUT/cohort.zarr" --config.folds=3 --config.epochs="$2"
 }
-train one_layer 150
-train two_layer 60
-train unet 8
+train one_layer 60
+train two_layer 100
+train unet 4
 python -m tmax_jax.report "$OUT/one_layer" "$OUT/two_layer" "$OUT/unet" --out="$OUT/report.csv"
 
 echo

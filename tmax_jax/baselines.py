@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tmax_jax.cohort.batches import Cohort
-from tmax_jax.metrics import voxel_sums
+from tmax_jax.metrics import VoxelSums, voxel_sums
 from tmax_jax.perfusion.signal import time_to_peak_s
 from tmax_jax.training.sharding import Shardings
 from tmax_jax.training.step import Batch, Predictor, Task
@@ -34,7 +34,7 @@ def predictors(cohort: Cohort, training: np.ndarray, task: Task, shardings: Shar
     }
 
     def predictor(method: Callable[[Batch], jax.Array]) -> Predictor:
-        def predict(batch: Batch) -> tuple[jax.Array, jax.Array]:
+        def predict(batch: Batch) -> tuple[jax.Array, VoxelSums]:
             prediction_s = method(batch)
             if task.strip_prediction:
                 prediction_s = jnp.where(batch["mask"], prediction_s, 0)

@@ -7,7 +7,8 @@ import them all.
 import sys
 from collections.abc import Callable, Sequence
 
-from absl import app
+from absl import app, flags, logging
+from rich.console import Console
 
 
 def run(main: Callable[[Sequence[str]], object], *errors: type[Exception], positional: bool = False) -> None:
@@ -26,6 +27,8 @@ def run(main: Callable[[Sequence[str]], object], *errors: type[Exception], posit
     def guarded(arguments: Sequence[str]) -> object:
         if len(arguments) > 1 and not positional:
             sys.exit(f"error: unexpected argument {arguments[1]!r}; every option is a flag, --name=value")
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)  # libraries tell every file that they write
         try:
             return main(arguments)
         except errors as error:
@@ -34,3 +37,8 @@ def run(main: Callable[[Sequence[str]], object], *errors: type[Exception], posit
             sys.exit("interrupted")
 
     app.run(guarded)
+
+
+def make_console() -> Console:
+    """Returns the console that a command prints to: as wide as the terminal; a file or a pipe gets 120 columns."""
+    return Console(width=None if sys.stdout.isatty() else 120)

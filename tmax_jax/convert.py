@@ -39,7 +39,7 @@ def main(_: Sequence[str]) -> None:
     """Reads the flags, converts, and prints what became of every patient."""
     if not _DICOM_DIR.value:
         raise CohortError("say where the DICOM files are: --dicom_dir=DIR")
-    console = Console()
+    console = cli.make_console()
     folder, out = Path(_DICOM_DIR.value), Path(_OUT.value)
     rules = Rules(max_missing=_MAX_MISSING.value, target_unit=_TARGET_UNIT.value)
     outcomes, skipped = convert_cohort(folder, out, rules, _WORKERS.value, console)

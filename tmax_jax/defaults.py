@@ -5,13 +5,16 @@ line may override any of them (`--config.epochs=5`). `experiment.py` is the only
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from ml_collections import ConfigDict
 
+Config = Any  # a ConfigDict; to a type checker its entries could be anything
 
-def get_config() -> ConfigDict:
+
+def get_config() -> Config:
     """Returns the defaults: Tmax in seconds, scored and learnt inside the brain."""
-    config = ConfigDict()
+    config: Config = ConfigDict()
     config.name = "unnamed"  # of the run folder, runs/<name>
     config.seed = 0  # of folds, initial weights and the order of patients
 
@@ -44,7 +47,7 @@ def get_config() -> ConfigDict:
     return config
 
 
-def paper(config: ConfigDict) -> None:
+def paper(config: Config) -> None:
     """The paper's set-up: targets in stored units (milliseconds), unscaled, and all voxels count."""
     config.name += "-paper"
     config.target.scale_s = 0.001
@@ -56,7 +59,7 @@ def paper(config: ConfigDict) -> None:
     config.folds = 6
 
 
-def choose(config: ConfigDict, variant: str, variants: dict[str, Callable[[ConfigDict], None]]) -> ConfigDict:
+def choose(config: Config, variant: str, variants: dict[str, Callable[[Config], None]]) -> Config:
     """Applies the variant that the command line names: `--config=configs/unet.py:paper`.
 
     Args:

@@ -14,13 +14,13 @@ import flax.linen as nn
 import jax
 import numpy as np
 import optax
-from ml_collections import ConfigDict
 from rich.console import Console
 
 from tmax_jax import baselines, losses, models
 from tmax_jax.cohort.batches import Cohort, batched, case_order, read_cohort, take, trainable_cases
 from tmax_jax.cohort.folds import Folds, make_folds, read_folds, write_folds
 from tmax_jax.cohort.store import list_cases
+from tmax_jax.defaults import Config
 from tmax_jax.metrics import voxel_values
 from tmax_jax.results.environment import describe_environment
 from tmax_jax.results.progress import FitProgress
@@ -56,7 +56,7 @@ class Parts(NamedTuple):
     shardings: Shardings
 
 
-def build(config: ConfigDict) -> Parts:
+def build(config: Config) -> Parts:
     """Makes the objects that a config names.
 
     Raises:
@@ -81,7 +81,7 @@ def build(config: ConfigDict) -> Parts:
     )
 
 
-def run(config: ConfigDict, workdir: Path, *, part: str = "", console: Console) -> bool:
+def run(config: Config, workdir: Path, *, part: str = "", console: Console) -> bool:
     """Runs all folds and the final fit, or one of them; goes on where an earlier run stopped.
 
     Args:
@@ -123,7 +123,7 @@ def part_folder(workdir: Path, name: str) -> Path:
     return workdir / (name if name == FINAL else f"fold-{name}")
 
 
-def claim_workdir(config: ConfigDict, workdir: Path) -> None:
+def claim_workdir(config: Config, workdir: Path) -> None:
     """Writes the config into a new run folder, or checks that an old one was started with the same.
 
     Where the store lies may change; which patients it holds is checked with the folds.
@@ -145,7 +145,7 @@ def claim_workdir(config: ConfigDict, workdir: Path) -> None:
 
 
 def run_part(
-    config: ConfigDict, parts: Parts, cohort: Cohort, folds: Folds, name: str, workdir: Path, console: Console
+    config: Config, parts: Parts, cohort: Cohort, folds: Folds, name: str, workdir: Path, console: Console
 ) -> None:
     """Trains one fold or the final fit, scores its patients and writes its records."""
     number = len(folds.validation) if name == FINAL else int(name)
@@ -241,7 +241,7 @@ def _write_holdout(path: Path, cohort: Cohort, index: int, predict: Predictor, s
     )
 
 
-def _folds(config: ConfigDict, path: Path, cases: list[str]) -> Folds:
+def _folds(config: Config, path: Path, cases: list[str]) -> Folds:
     """Draws the folds of a new run; reads and verifies those of an old one."""
     if not path.exists():
         write_folds(path, make_folds(cases, folds=config.folds, seed=config.seed, holdout=config.data.holdout))
@@ -268,7 +268,7 @@ def _warn_of_unreachable_targets(parts: Parts, cohort: Cohort, console: Console)
         )
 
 
-def _out_of_memory(error: jax.errors.JaxRuntimeError, parts: Parts) -> Exception:
+def _out_of_memory(error: Exception, parts: Parts) -> Exception:
     """Returns the error that a user should see: the remedy where memory ran out, else the error itself."""
     if "RESOURCE_EXHAUSTED" not in str(error):
         return error

@@ -6,7 +6,6 @@ from pathlib import Path
 import jax
 from absl import flags
 from ml_collections import config_flags
-from rich.console import Console
 
 from tmax_jax import cli, experiment
 from tmax_jax.cohort.folds import FoldError
@@ -34,7 +33,7 @@ _SIZE = flags.DEFINE_list("size", ["24", "128", "128", "60"], "z,y,x,time for --
 
 def main(_: Sequence[str]) -> None:
     """Reads the flags and makes the one call."""
-    console = Console()
+    console = cli.make_console()
     config = _CONFIG.value
     if config is None:
         raise experiment.ExperimentError("say which experiment: --config=configs/two_layer.py (see configs/)")

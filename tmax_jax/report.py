@@ -7,12 +7,10 @@ follow once a cohort. Spreads are over folds and over patients.
   python -m tmax_jax.report runs/two_layer runs/unet --out=report.csv
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
-from rich.console import Console
 
 from tmax_jax import cli
 from tmax_jax.results.records import RecordError, write_text
@@ -32,7 +30,7 @@ def main(arguments: Sequence[str]) -> None:
     comparison = summarise_runs(folders)
     title = "Cross-validation of " + ", ".join(dict.fromkeys(folder.name for folder in folders))
     table = results_table(comparison.summaries, title=title, data=comparison.data, notes=comparison.notes)
-    console = Console(width=None if sys.stdout.isatty() else 120)  # a file has no width of its own
+    console = cli.make_console()
     console.print(table)
     if _OUT.value:
         out = Path(_OUT.value)

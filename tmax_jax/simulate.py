@@ -1,10 +1,10 @@
 """Simulates stroke patients and writes them as DICOM, to be converted like a hospital's.
 
-  python -m tmax_jax.simulate --out=phantom/dicom --patients=12
+  python -m tmax_jax.simulate --out=phantom --patients=12
   python -m tmax_jax.convert --dicom_dir=phantom/dicom --out=phantom/cohort.zarr
 
 Each patient has a perfusion series and a Tmax map series, in one of three vendors' manners. The truth (delay, CBF, CBV,
-MTT, noise-free classical Tmax, lesion) goes to truth.zarr beside the DICOM folder; training never reads it.
+MTT, noise-free classical Tmax, lesion) goes to truth.zarr beside the DICOM files; training never reads it.
 """
 
 import multiprocessing
@@ -26,7 +26,9 @@ from tmax_jax.dicom.write import TIME_KEYS, SeriesHeader, write_images
 from tmax_jax.perfusion.anatomy import FIELD_OF_VIEW_MM
 from tmax_jax.perfusion.phantom import Phantom, Subject, draw_subject, simulate_patient
 
-_OUT = flags.DEFINE_string("out", None, "folder for the DICOM files; must not hold any yet", allow_override=True)
+_OUT = flags.DEFINE_string(
+    "out", None, "folder to write dicom/ and truth.zarr into; must be new or empty", allow_override=True
+)
 _PATIENTS = flags.DEFINE_integer("patients", 12, "number of patients", lower_bound=1)
 _SIZE = flags.DEFINE_list("size", ["24", "128", "128", "60"], "z,y,x,time", allow_override=True)
 _SEED = flags.DEFINE_integer("seed", 0, "of everything that is random")
@@ -84,19 +86,15 @@ def main(_: Sequence[str]) -> None:
         _NAN.value,
         _UNIT.value,
     )
-    console = Console()
+    console = cli.make_console()
     files = simulate_cohort(out, _PATIENTS.value, (z, y, x), frames, options, _WORKERS.value, console)
     console.print(
-        f"{_PATIENTS.value} simulated patients, {files} files, in {out}; the truth is in {truth_path(out)}\nConvert"
-        f" them: python -m tmax_jax.convert --dicom_dir={out} --out={out.parent / 'cohort.zarr'}",
+        f"{_PATIENTS.value} simulated patients, {files} files, in {out / 'dicom'}; the truth is in"
+        f" {out / 'truth.zarr'}\nConvert them: python -m tmax_jax.convert --dicom_dir={out / 'dicom'}"
+        f" --out={out / 'cohort.zarr'}",
         markup=False,
         soft_wrap=True,
     )
-
-
-def truth_path(out: Path) -> Path:
-    """Returns where the truth of a cohort lies: beside its DICOM files."""
-    return out.parent / f"{out.name}-truth.zarr" if out.name != "dicom" else out.parent / "truth.zarr"
 
 
 def simulate_cohort(
@@ -111,7 +109,7 @@ def simulate_cohort(
     """Simulates patients one after the other while other processes write the ones before.
 
     Args:
-      out: folder for the DICOM files.
+      out: folder for `dicom/` and `truth.zarr`.
       patients: how many.
       size: `(z, y, x)`.
       frames: time points.
@@ -184,13 +182,13 @@ def write_patient(out: Path, number: int, phantom: Phantom, subject: Subject, op
     stored = np.clip(np.round(np.asarray(phantom.signal) / slope), 0, 4095).astype(np.uint16)
     rng = np.random.default_rng((options.seed, number, 1))
     slices, _, _, times = stored.shape
-    names = _file_names(out, patient_id, {7: slices * times, 100: slices}, rng, shuffle=options.shuffle)
+    names = _file_names(out / "dicom", patient_id, {7: slices * times, 100: slices}, rng, shuffle=options.shuffle)
     lost = rng.choice(slices * times, round(options.missing_fraction * slices * times), replace=False)
     for index in lost:
         names[7][index] = None
     files = write_images(names[7], stored, perfusion)
     files += _write_map(names[100], phantom, shared, study, options, rng)
-    _write_truth(truth_path(out), patient_id, phantom)
+    _write_truth(out / "truth.zarr", patient_id, phantom)
     return files
 
 

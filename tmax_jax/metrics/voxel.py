@@ -61,9 +61,10 @@ def voxel_values(sums: VoxelSums) -> dict[str, np.ndarray]:
       `mse_all_s2`, `mse_brain_s2`, `mae_brain_s`, `bias_brain_s` (positive: predicted too high).
     """
     brain = np.maximum(sums.count_brain, 1)
-    return {
+    values = {
         "mse_all_s2": sums.squared_all / sums.count_all,
         "mse_brain_s2": sums.squared_brain / brain,
         "mae_brain_s": sums.absolute_brain / brain,
         "bias_brain_s": sums.signed_brain / brain,
     }
+    return {name: np.asarray(value) for name, value in values.items()}

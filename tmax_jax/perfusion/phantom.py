@@ -81,7 +81,7 @@ class Phantom(NamedTuple):
     delay_s: jax.Array | np.ndarray  # the true arterial delay
     cbf: jax.Array | np.ndarray  # ml/100 g/min
     cbv: jax.Array | np.ndarray  # ml/100 g
-    mtt_s: jax.Array
+    mtt_s: jax.Array | np.ndarray
     lesion: jax.Array | np.ndarray  # 0 healthy, 1 penumbra, 2 core
     brain: jax.Array | np.ndarray  # bool
 
@@ -123,7 +123,7 @@ def draw_subject(seed: int, number: int) -> Subject:
         lesion=lesion,
         frame_interval_s=round(float(uniform(1.4, 1.6)), 3),
         echo_time_s=round(float(uniform(0.028, 0.032)), 4),
-        arrival_s=float(uniform(15, 18)),
+        arrival_s=float(uniform(15, 17)),
         rise_s=float(uniform(4.0, 5.5)),
         aif_shape=float(uniform(2.5, 3.5)),
         aif_peak=float(uniform(280, 400)),
@@ -132,7 +132,7 @@ def draw_subject(seed: int, number: int) -> Subject:
         residue_shape=float(uniform(1.0, 3.0)),
         signal_scale=float(uniform(500, 900)),
         snr=float(uniform(30, 90)),
-        first_frame_excess=float(uniform(0.1, 0.35)),
+        first_frame_excess=float(uniform(0.15, 0.3)),
     )
 
 

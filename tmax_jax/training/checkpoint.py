@@ -1,6 +1,7 @@
 """Checkpoints: the latest, to go on from, and the best; written whole or not at all."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
@@ -54,4 +55,5 @@ def restore_epoch(manager: ocp.CheckpointManager, epoch: int, template: TrainSta
       The state.
     """
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), template)
-    return manager.restore(epoch, args=ocp.args.StandardRestore(shapes))
+    state: Any = manager.restore(epoch, args=ocp.args.StandardRestore(shapes))
+    return state

@@ -16,12 +16,12 @@ class Shardings(NamedTuple):
     batch_size: int  # cases a batch, rounded up to a multiple of the devices
 
 
-def make_shardings(batch_size: int, devices: list[jax.Device] | None = None) -> Shardings:
+def make_shardings(batch_size: int, devices: list[Any] | None = None) -> Shardings:
     """Spreads a batch over as many devices as it has cases for.
 
     Args:
       batch_size: cases a step, as configured.
-      devices: to be used; all by default.
+      devices: of `jax.devices()`, to be used; all by default.
 
     Returns:
       The shardings. A batch of 7 on 4 devices is padded to 8; a batch of 1 stays on one device. The mesh's

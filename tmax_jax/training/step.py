@@ -108,7 +108,7 @@ def make_predict_step(
     """
 
     def predict_step(state: TrainState, batch: Batch) -> tuple[jax.Array, VoxelSums]:
-        output = model.apply(variables_of(state), network_input(batch, task), train=False)
+        output: Any = model.apply(variables_of(state), network_input(batch, task), train=False)
         prediction_s = output * task.target_scale_s
         if task.strip_prediction:
             prediction_s = jnp.where(batch["mask"], prediction_s, 0)
