@@ -50,11 +50,12 @@ def run(folder, epochs, *, spoil=None, stop_after=None):
 
     records = []
     make_state = jax.jit(lambda key: init_state(MODEL, OPTIMIZER, key, (1, *SIZE)), out_shardings=SHARDINGS.replicated)
+    train_step = make_train_step(MODEL, OPTIMIZER, losses.squared_error, TASK, SHARDINGS)
     with open_checkpoints(folder, score="score") as checkpoints:
         state = fit(
             make_state(jax.random.key(0)),
             epochs=epochs,
-            train_step=make_train_step(MODEL, OPTIMIZER, losses.squared_error, TASK, SHARDINGS),
+            train_step=train_step,
             batches=batches,
             validate=lambda state: {"score": float(jax.device_get(state.step))},
             checkpoints=checkpoints,
@@ -62,6 +63,7 @@ def run(folder, epochs, *, spoil=None, stop_after=None):
             on_step=on_step,
             on_epoch=records.append,
         )
+        assert train_step._cache_size() <= 1  # no recompilation after the first step
         return jax.device_get(state), records, list(checkpoints.all_steps())
 
 
@@ -106,3 +108,9 @@ def test_two_devices_state_comes_back_on_four(tmp_path):
         moved = restore_epoch(checkpoints, 1, state, other)
     assert all(leaf.sharding == other for leaf in jax.tree.leaves(moved))
     assert_same_bits(jax.device_get(moved), state)
+
+
+def test_a_batch_that_was_not_put_on_the_device_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "put_batch", lambda batch, shardings: batch)
+    with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+        run(tmp_path, 1)

@@ -90,9 +90,8 @@ def test_written_images_read_back_to_the_stored_values(dtype):
 
 def test_slices_step_along_the_normal_of_the_tilted_plane():
     header = SeriesHeader("ID", "Name", "a: b", 1, "d", "m", "mm", ("ORIGINAL",), (5.0, 2.0, 1.5), 0.3)
-    first, second = (
-        [*map(float, image.ImagePositionPatient)] for image in list(images(np.zeros((2, 4, 4, 1), np.uint16), header))
-    )
+    stack = images(np.zeros((2, 4, 4, 1), np.uint16), header)
+    first, second = ([*map(float, image.ImagePositionPatient)] for image in stack)
     step = np.subtract(second, first)
     np.testing.assert_allclose(step, 5 * np.array([0, -np.sin(0.3), np.cos(0.3)]), atol=1e-6)
 

@@ -60,7 +60,8 @@ def images(stored: np.ndarray, header: SeriesHeader) -> Iterator[Dataset]:
       header: of the series.
 
     Returns:
-      Data sets with file meta information, times fastest within a slice. What a vendor's time key asks for is in the
+      Data sets with file meta information, times fastest within a slice; each is the one before, changed, so use it
+      before the next is asked for. What a vendor's time key asks for is in the
       headers and nothing else tells the time.
     """
     slices, rows, columns, times = stored.shape

@@ -1,0 +1,164 @@
+"""The main job on a small simulated cohort: what it leaves, how it goes on, and what it refuses."""
+
+import functools
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from configs.two_layer import get_config
+from tests.phantom_cohort import cohort_folder
+from tmax_jax import experiment
+from tmax_jax.cohort.convert import Rules
+from tmax_jax.cohort.folds import FoldError
+from tmax_jax.cohort.store import CohortError, list_cases
+from tmax_jax.convert import convert_cohort
+from tmax_jax.experiment import ExperimentError
+from tmax_jax.results.records import read_json, read_records, read_run
+from tmax_jax.results.run import finish
+
+QUIET = Console(quiet=True)
+
+
+@functools.cache
+def _store_folder() -> tempfile.TemporaryDirectory[str]:
+    folder = tempfile.TemporaryDirectory()
+    convert_cohort(cohort_folder() / "dicom", Path(folder.name) / "cohort.zarr", Rules(), 1, QUIET)
+    return folder
+
+
+def store() -> Path:
+    """Returns the store of the session's six simulated patients."""
+    return Path(_store_folder().name) / "cohort.zarr"
+
+
+def small_config(**changes):
+    config = get_config()
+    config.data.store = str(store())
+    config.folds, config.epochs, config.batch_size = 2, 3, 2
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workdir = tmp_path_factory.mktemp("runs") / "two_layer"
+    assert experiment.run(small_config(), workdir, console=QUIET)
+    finish(workdir, QUIET)
+    return workdir
+
+
+def test_every_patient_is_scored_once_by_a_model_that_did_not_train_on_them(finished):
+    folds = read_json(finished / "folds.json")
+    run = read_run(finished)
+    methods = {row.method for row in run.cases}
+    assert methods == {"two_layer", "predict zero", "predict training mean", "time to peak"}
+    scored = [row.case for row in run.cases if row.method == "two_layer"]
+    assert sorted([*scored, folds["holdout"]]) == list_cases(store())
+    for row in run.cases:
+        assert row.case in folds["validation"][row.fold]
+    assert {row.case for row in run.holdout} == {folds["holdout"]}
+
+
+def test_the_run_folder_holds_what_was_promised(finished):
+    names = {str(path.relative_to(finished)) for path in finished.rglob("*") if "checkpoints" not in str(path)}
+    wanted = {"config.json", "environment.json", "folds.json", "results.csv", "summary.json"}
+    wanted |= {f"figures/{name}.png" for name in ("holdout", "learning_curves", "agreement")}
+    wanted |= {f"{part}/{name}" for part in ("fold-0", "fold-1", "final") for name in ("cases.csv", "metrics.jsonl")}
+    assert wanted | {"final/holdout.npz"} <= names
+    assert read_json(finished / "summary.json")["data"] == "phantom"
+    assert [record["epoch"] for record in read_records(finished / "fold-0" / "metrics.jsonl")] == [1, 2, 3]
+
+
+def test_the_holdouts_prediction_is_the_one_that_was_scored(finished):
+    with np.load(finished / "final" / "holdout.npz") as arrays:
+        error = (arrays["prediction_s"] - arrays["tmax_s"])[arrays["mask"]]
+    row = next(row for row in read_run(finished).holdout if row.method == "two_layer")
+    np.testing.assert_allclose(np.mean(error**2), row.mse_brain_s2, rtol=1e-5)
+
+
+def test_a_finished_run_trains_nothing_and_gives_the_same_results(finished, monkeypatch):
+    before = (finished / "results.csv").read_bytes()
+    monkeypatch.setattr(experiment, "run_part", lambda *_: pytest.fail("trained again"))
+    assert experiment.run(small_config(), finished, console=QUIET)
+    finish(finished, QUIET)
+    assert (finished / "results.csv").read_bytes() == before
+
+
+def test_folds_as_jobs_of_their_own_give_the_same_rows_as_one_run(finished, tmp_path):
+    for part in ("1", "final", "0"):
+        complete = experiment.run(small_config(), tmp_path, part=part, console=QUIET)
+    assert complete
+    for part in ("fold-0", "fold-1", "final"):
+        assert (tmp_path / part / "cases.csv").read_bytes() == (finished / part / "cases.csv").read_bytes()
+
+
+def test_a_changed_config_is_refused_with_the_difference(finished):
+    with pytest.raises(ExperimentError, match=r"config\.epochs: 3 before, 5 now") as error:
+        experiment.run(small_config(epochs=5), finished, console=QUIET)
+    assert "batch_size" not in str(error.value)
+
+
+def test_the_store_may_move_but_not_change_its_patients(finished, tmp_path):
+    moved = tmp_path / "moved.zarr"
+    moved.symlink_to(store())
+    assert experiment.run(small_config(**{"data.store": str(moved)}), finished, console=QUIET)
+    fewer = tmp_path / "fewer.zarr"
+    fewer.mkdir()
+    for path in [store() / "zarr.json", *sorted(store().glob("case-*"))[1:]]:
+        (fewer / path.name).symlink_to(path)
+    with pytest.raises(FoldError, match="case-0001"):
+        experiment.run(small_config(**{"data.store": str(fewer)}), finished, console=QUIET)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"data.store": "nowhere.zarr"}, CohortError, "there is no cohort at nowhere.zarr; make one with"),
+        ({"loss.name": "huge"}, ExperimentError, "config.loss.name is 'huge'; choose one of: squared_error"),
+        ({"loss.over": "head"}, ExperimentError, "choose 'brain' or 'all'"),
+        ({"epochs": 0}, ExperimentError, "config.epochs is 0; it must be at least 1"),
+        ({"folds": 9}, FoldError, "9"),
+        ({"data.holdout": "case-0099"}, FoldError, "case-0099"),
+    ],
+)
+def test_what_cannot_be_run_is_said_in_one_sentence_before_anything_is_computed(tmp_path, changes, error, message):
+    with pytest.raises(error, match=message.replace(".", r"\.")):
+        experiment.run(small_config(**changes), tmp_path, console=QUIET)
+
+
+def test_a_fold_that_is_not_there_lists_those_that_are(tmp_path):
+    with pytest.raises(ExperimentError, match="no fold '7'; choose one of: 0, 1, final"):
+        experiment.run(small_config(), tmp_path, part="7", console=QUIET)
+
+
+def test_out_of_memory_names_the_remedy():
+    parts = experiment.build(small_config())
+    error = experiment._out_of_memory(RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating"), parts)
+    assert isinstance(error, ExperimentError)
+    assert "lower --config.batch_size" in str(error)
+    other = RuntimeError("something else")
+    assert experiment._out_of_memory(other, parts) is other
+
+
+def test_a_sigmoid_that_cannot_reach_the_target_is_warned_of(tmp_path):
+    from configs.unet import get_config as unet
+
+    with tempfile.TemporaryFile("w+") as file:
+        console = Console(file=file, width=200)
+        cohort = experiment.read_cohort(store(), list_cases(store()))
+        experiment._warn_of_unreachable_targets(experiment.build(unet("paper")), cohort, console)
+        experiment._warn_of_unreachable_targets(experiment.build(unet("sigmoid")), cohort, console)
+        file.seek(0)
+        text = file.read()
+    assert text.count("cannot be learnt") == 1
+    assert "ends at 0.001 s" in text
+
+
+def test_the_config_of_a_run_is_written_whole(finished):
+    written = json.loads((finished / "config.json").read_text())
+    assert written["optimizer"]["learning_rate"] == 1e-2
+    assert written["model"] == {"name": "two_layer", "features": 12}
