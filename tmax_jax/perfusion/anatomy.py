@@ -290,4 +290,6 @@ def tissue_fractions(key: jax.Array, shape: tuple[int, int, int], head: Head) ->
     fine = tuple(n * _OVERSAMPLING for n in shape)
     label = _labels(key_labels, brain_space(key_space, fine, head), head)
     parts = label.reshape(shape[0], _OVERSAMPLING, shape[1], _OVERSAMPLING, shape[2], _OVERSAMPLING)
-    return jnp.stack([jnp.mean(parts == t, axis=(1, 3, 5), dtype=jnp.float32) for t in range(len(TISSUES))])
+    return jax.lax.map(
+        lambda tissue: jnp.mean(parts == tissue, axis=(1, 3, 5), dtype=jnp.float32), jnp.arange(len(TISSUES))
+    )
