@@ -22,6 +22,7 @@ CLASSIC = (
     "siemens_classic_dynamic_3x3",
     "generic_rescale_nonsquare",
     "generic_compressed_rle",
+    "generic_compressed_j2k",
 )
 
 
