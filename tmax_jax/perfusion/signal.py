@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 NON_STEADY_FRAMES = 2  # frames before the magnetisation has settled; they are no baseline
 FIRST_PASS_FRAMES = 25  # after the arrival, in which a voxel's peak is looked for
+_BOLUS_OVER_NOISE = 3.0  # a bolus falls this much deeper than the deepest frame of the baseline
 _SMALLEST_RATIO = 1e-3  # of signal to baseline; below it the logarithm is noise
 
 
@@ -102,8 +103,8 @@ def time_to_peak_s(signal: jax.Array, mask: jax.Array, *, frame_interval_s: floa
       frame_interval_s: seconds between frames, scalar or `[...]`.
 
     Returns:
-      float32 `[..., z, y, x]`, seconds; 0 before the arrival, outside the mask, and where no bolus is found: the
-      signal never falls below its baseline by more than its noise.
+      float32 `[..., z, y, x]`, seconds; 0 outside the mask, and where no bolus is found: the signal falls below its
+      baseline by less than three times what it did before the arrival, as noise in scalp and bone does.
     """
     signal = signal.astype(jnp.float32)
     present = mask[..., None] & (signal > 0)
@@ -113,9 +114,11 @@ def time_to_peak_s(signal: jax.Array, mask: jax.Array, *, frame_interval_s: floa
     frame = jnp.arange(signal.shape[-1]).reshape((1,) * (signal.ndim - 1) + (-1,))
     before = present & (frame >= NON_STEADY_FRAMES) & (frame <= arrival[..., None])
     lowest_before = jnp.min(jnp.where(before, signal, jnp.inf), axis=-1)
+    baseline = jnp.sum(jnp.where(before, signal, 0.0), axis=-1) / jnp.maximum(jnp.sum(before, axis=-1), 1)
+    threshold = baseline - _BOLUS_OVER_NOISE * (baseline - lowest_before)
     after = present & (frame > arrival[..., None]) & (frame <= arrival[..., None] + FIRST_PASS_FRAMES)
     bolus = jnp.where(after, signal, jnp.inf)
-    found = mask & (jnp.min(bolus, axis=-1) < lowest_before) & jnp.any(after, axis=-1)
+    found = mask & (jnp.min(bolus, axis=-1) < threshold) & jnp.any(before, axis=-1)
     interval_s = jnp.asarray(frame_interval_s, jnp.float32)
     interval_s = jnp.broadcast_to(interval_s, mask.shape[:-3])[..., None, None, None]
     return jnp.where(found, (jnp.argmin(bolus, axis=-1) - arrival) * interval_s, 0.0)
