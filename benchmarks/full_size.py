@@ -9,6 +9,7 @@ all but one of them (a step a patient). The numbers in BUILD_NOTES are this scri
 import json
 import os
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -48,10 +49,10 @@ def main(_: Sequence[str]) -> None:
             "--fold=final",
         ],
     }
-    for name, command in stages.items():
+    for name, arguments in stages.items():
         start = time.perf_counter()
-        process = os.spawnv(os.P_NOWAIT, sys.executable, [sys.executable, "-m", *command])
-        _, status, usage = os.wait4(process, 0)
+        process = subprocess.Popen([sys.executable, "-m", *arguments])
+        _pid, status, usage = os.wait4(process.pid, 0)
         if status:
             sys.exit(f"error: {name} failed")
         print(f"{name}: {time.perf_counter() - start:.1f} s, peak {usage.ru_maxrss / 1e6:.1f} GB", flush=True)

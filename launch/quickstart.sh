@@ -11,7 +11,7 @@ mkdir -p "$OUT"
 
 if [ ! -d "$OUT/phantom" ]; then
   rm -rf "$OUT/phantom.partial"
-  python -m tmax_jax.simulate --out="$OUT/phantom.partial" --patients=20 --size=8,32,32,60 --missing_fraction=0.01 --shuffle
+  python -m tmax_jax.simulate --out="$OUT/phantom.partial" --patients=20 --size=8,32,32,60 --shuffle
   mv "$OUT/phantom.partial" "$OUT/phantom"
 fi
 python -m tmax_jax.convert --dicom_dir="$OUT/phantom/dicom" --out="$OUT/cohort.zarr"

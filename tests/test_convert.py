@@ -115,9 +115,9 @@ def test_a_map_numbered_from_the_top_in_seconds_with_nan_is_the_same_map(tmp_pat
 def test_up_to_five_percent_missing_is_kept_as_zeros_in_place(tmp_path, missing, status):
     dicom = simulate(tmp_path, 1)
     whole = convert(dicom, tmp_path / "whole.zarr")[0]
-    lost = np.random.default_rng(missing).choice(images_of(dicom, "PHANTOM-0001", "perf"), missing, replace=False)
-    for path in lost:
-        path.unlink()
+    files = images_of(dicom, "PHANTOM-0001", "perf")
+    for index in np.random.default_rng(missing).choice(len(files), missing, replace=False):
+        files[index].unlink()
     [outcome] = convert(dicom, tmp_path / "cohort.zarr")
     assert (outcome.status, outcome.found, outcome.expected) == (status, IMAGES - missing, IMAGES)
     if status == "dropped":

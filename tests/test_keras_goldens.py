@@ -55,7 +55,7 @@ def ours(name: str) -> dict[str, np.ndarray]:
     perfusion, target = rule().batch()
 
     @jax.jit
-    def predict(state: TrainState) -> jax.Array:
+    def predict(state: TrainState):
         return model.apply(variables_of(state), jnp.asarray(perfusion), train=False)
 
     training, _ = model.apply(variables_of(state), jnp.asarray(perfusion), train=True, mutable=["batch_stats"])

@@ -1,6 +1,7 @@
 """The loop: interrupted or not, the same bits; a loss that is not finite stops with the facts."""
 
 import itertools
+from typing import Any
 
 import jax
 import numpy as np
@@ -50,7 +51,7 @@ def run(folder, epochs, *, spoil=None, stop_after=None):
 
     records = []
     make_state = jax.jit(lambda key: init_state(MODEL, OPTIMIZER, key, (1, *SIZE)), out_shardings=SHARDINGS.replicated)
-    train_step = make_train_step(MODEL, OPTIMIZER, losses.squared_error, TASK, SHARDINGS)
+    train_step: Any = make_train_step(MODEL, OPTIMIZER, losses.squared_error, TASK, SHARDINGS)
     with open_checkpoints(folder, score="score") as checkpoints:
         state = fit(
             make_state(jax.random.key(0)),

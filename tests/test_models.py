@@ -1,5 +1,7 @@
 """The networks: the paper's layers and counts, Keras's habits, and padding that leaves no trace."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -76,7 +78,7 @@ def test_the_description_fits_a_terminal_and_names_the_total(name):
 
 
 def test_two_layers_at_inference_are_sixty_weights_and_a_bias():
-    model = build("two_layer")
+    model: Any = build("two_layer")
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.random((2, 3, 4, 5, 60), np.float32))
     variables = model.init(jax.random.key(0), x, train=False)
@@ -97,7 +99,7 @@ def test_two_layers_at_inference_are_sixty_weights_and_a_bias():
 
 
 def test_padding_changes_neither_statistics_nor_the_others_outputs():
-    model = build("two_layer", features=3)
+    model: Any = build("two_layer", features=3)
     rng = np.random.default_rng(1)
     x = jnp.asarray(rng.random((3, 2, 4, 4, 10), np.float32))
     padded = jnp.concatenate([x, jnp.full((2, *x.shape[1:]), 1e3)])
@@ -111,11 +113,11 @@ def test_padding_changes_neither_statistics_nor_the_others_outputs():
 
 def test_upconv_is_the_general_transposed_convolution_in_value_and_gradient():
     x = jax.random.normal(jax.random.key(0), (2, 2, 3, 4, 5))
-    ours = UpConv(6)
-    general = nn.ConvTranspose(6, (2, 2, 2), strides=(2, 2, 2), padding="SAME", transpose_kernel=True)
+    ours: Any = UpConv(6)
+    general: Any = nn.ConvTranspose(6, (2, 2, 2), strides=(2, 2, 2), padding="SAME", transpose_kernel=True)
     variables = ours.init(jax.random.key(1), x)
 
-    def loss(model: nn.Module, params: dict) -> jax.Array:
+    def loss(model: Any, params: dict) -> jax.Array:
         return jnp.sum(jnp.sin(model.apply({"params": params}, x)))
 
     np.testing.assert_allclose(ours.apply(variables, x), general.apply(variables, x), atol=1e-5)

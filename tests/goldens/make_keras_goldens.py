@@ -12,9 +12,9 @@ output at inference after that step (Adam, 1e-3, mean squared error over all vox
 import sys
 from pathlib import Path
 
-import keras
+import keras  # pyright: ignore[reportMissingImports] (lives in the maker's own environment)
 import numpy as np
-from keras import layers
+from keras import layers  # pyright: ignore[reportMissingImports]
 
 sys.path.insert(0, str(Path(__file__).parent))
 from rule import SIZE, arrays, batch
