@@ -3,10 +3,11 @@
 Run it in an environment of its own; the project does not depend on Keras:
 
     python -m venv keras-env && keras-env/bin/pip install "keras==3.15.1" jax
-    KERAS_BACKEND=jax keras-env/bin/python tests/goldens/make_keras_goldens.py
+    KERAS_BACKEND=jax JAX_ENABLE_X64=1 keras-env/bin/python tests/goldens/make_keras_goldens.py
 
 For each network: its output at inference and in training, its running statistics after one training step, and its
-output at inference after that step (Adam, 1e-3, mean squared error over all voxels).
+output at inference after that step (Adam, 1e-3, mean squared error over all voxels). All in double precision: Adam turns
+the rounding of a small gradient, such as of a ReLU that is nearly 0, into a step of visible size.
 """
 
 import sys
@@ -55,6 +56,7 @@ def unet(x: keras.KerasTensor) -> keras.KerasTensor:
 
 def goldens(name: str, build: object) -> dict[str, np.ndarray]:
     """Returns the outputs of one network by `<network>/<what>`."""
+    keras.config.set_floatx("float64")
     inputs = keras.Input(SIZE[1:])
     model = keras.Model(inputs, build(inputs))  # pyright: ignore[reportCallIssue] (one of the functions above)
     wanted = [weight.shape for weight in model.weights]
@@ -71,6 +73,7 @@ def goldens(name: str, build: object) -> dict[str, np.ndarray]:
     after = [np.asarray(weight).ravel() for weight in model.weights]
     found["first_entries"] = np.stack([np.resize(weight, 8) for weight in after])
     found["sums"] = np.array([weight.sum(dtype=np.float64) for weight in after])
+    found = {what: value.astype(np.float32) if value.ndim > 1 else value for what, value in found.items()}
     return {f"{name}/{what}": value for what, value in found.items()}
 
 

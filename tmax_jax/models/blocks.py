@@ -6,7 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-KERNEL_INIT = nn.initializers.glorot_uniform()  # Flax's own default is LeCun normal
+from tmax_jax.models.convolution import KERNEL_INIT, Conv3D
+
 HEAD_ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {"linear": lambda x: x, "sigmoid": nn.sigmoid}
 
 
@@ -55,7 +56,7 @@ class ConvBlock(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `[case, z, y, x, channel]` to `[case, z, y, x, features]`."""
         for name in ("conv_1", "conv_2"):
-            x = nn.relu(nn.Conv(self.features, (self.kernel,) * 3, kernel_init=KERNEL_INIT, name=name)(x))
+            x = nn.relu(Conv3D(self.features, self.kernel, name=name)(x))
         return x
 
 

@@ -6,7 +6,8 @@ A convolution with a kernel of 1 x 1 x 1 is a matrix product over the time axis,
 import flax.linen as nn
 import jax
 
-from tmax_jax.models.blocks import KERNEL_INIT, BatchNorm
+from tmax_jax.models.blocks import BatchNorm
+from tmax_jax.models.convolution import KERNEL_INIT
 
 
 class OneLayer(nn.Module):

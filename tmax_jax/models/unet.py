@@ -4,7 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tmax_jax.models.blocks import KERNEL_INIT, ConvBlock, ModelError, UpConv, head_activation
+from tmax_jax.models.blocks import ConvBlock, ModelError, UpConv, head_activation
+from tmax_jax.models.convolution import Conv3D, max_pool
 
 
 class UNet(nn.Module):
@@ -38,14 +39,14 @@ class UNet(nn.Module):
         x, skips = perfusion, []
         for level, features in enumerate(fine, start=1):
             skips.append(ConvBlock(features, name=f"down_{level}")(x))
-            x = nn.max_pool(skips[-1], (2, 2, 2), strides=(2, 2, 2))
+            x = max_pool(skips[-1])
         x = ConvBlock(deepest, name=f"down_{len(self.features)}")(x)
         wide = ConvBlock(self.bottleneck, kernel=1, name="bottleneck")(x)
         x = ConvBlock(deepest, name=f"up_{len(self.features)}")(jnp.concatenate([wide, x], axis=-1))
         for level in range(len(fine), 0, -1):
             larger = UpConv(fine[level - 1], name=f"upconv_{level}")(x)
             x = ConvBlock(fine[level - 1], name=f"up_{level}")(jnp.concatenate([larger, skips[level - 1]], axis=-1))
-        x = nn.Conv(1, (1, 1, 1), kernel_init=KERNEL_INIT, name="head")(x)
+        x = Conv3D(1, kernel=1, name="head")(x)
         return activation(x)[..., 0]
 
 
