@@ -6,8 +6,8 @@ Run it in an environment of its own; the project does not depend on Keras:
     KERAS_BACKEND=jax JAX_ENABLE_X64=1 keras-env/bin/python tests/goldens/make_keras_goldens.py
 
 For each network: its output at inference and in training, its running statistics after one training step, and its
-output at inference after that step (Adam, 1e-3, mean squared error over all voxels). All in double precision: Adam turns
-the rounding of a small gradient, such as of a ReLU that is nearly 0, into a step of visible size.
+output at inference after that step (Adam, 1e-3, mean squared error over all voxels). All in double precision: Adam
+turns the rounding of a small gradient, such as of a ReLU that is nearly 0, into a step of visible size.
 """
 
 import sys
