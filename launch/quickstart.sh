@@ -22,7 +22,7 @@ train() { # the name of a config, and its epochs
 }
 train one_layer 60
 train two_layer 100
-train unet 6
+train unet 10
 python -m tmax_jax.report "$OUT/one_layer" "$OUT/two_layer" "$OUT/unet" --out="$OUT/report.csv"
 
 echo
