@@ -7,8 +7,8 @@ from tmax_jax.metrics import mismatch, sum_values, tmax_sums
 
 
 def values(prediction, truth, spacing_mm=(5.0, 2.0, 2.0)) -> dict[str, float]:
-    maps = (np.array(voxels, np.float32).reshape(1, 1, 1, -1) for voxels in (prediction, truth))
-    sums = tmax_sums(*maps, np.ones((1, 1, 1, len(truth)), bool), spacing_mm=np.array([spacing_mm], np.float32))
+    predicted, true = (np.array(voxels, np.float32).reshape(1, 1, 1, -1) for voxels in (prediction, truth))
+    sums = tmax_sums(predicted, true, np.ones(true.shape, bool), spacing_mm=np.array([spacing_mm], np.float32))
     return {name: float(value[0]) for name, value in sum_values(sums).items()}
 
 

@@ -11,7 +11,7 @@ from tmax_jax.metrics import METRICS, defined, map_values, pool, sum_values, tma
 from tmax_jax.metrics.registry import MAP_METRICS, SUM_METRICS
 
 PREDICTIONS, TARGETS, MASK = tmax_maps()
-SPACING = np.tile(np.float32(SPACING_MM), (len(MASK), 1))
+SPACING = np.tile(np.array(SPACING_MM, np.float32), (len(MASK), 1))
 
 
 def score(predictions, targets, mask, spacing=SPACING) -> dict[str, np.ndarray]:
@@ -44,8 +44,8 @@ def test_a_perfect_map_has_the_best_value_and_no_other_a_better_one(name):
 
 @pytest.mark.parametrize("name", [name for name in METRICS if name != "mse_all_s2"])
 def test_what_lies_outside_the_brain_does_not_matter(name):
-    broken = [np.where(MASK, values, np.nan) for values in (PREDICTIONS, TARGETS)]
-    np.testing.assert_array_equal(score(*broken, MASK)[name], SCORES[name])
+    prediction, target = (np.where(MASK, values, np.nan) for values in (PREDICTIONS, TARGETS))
+    np.testing.assert_array_equal(score(prediction, target, MASK)[name], SCORES[name])
 
 
 # In order: nothing late anywhere, nothing predicted late, nothing late in truth, everything late.

@@ -104,7 +104,7 @@ def test_a_pooled_voxel_is_the_mean_of_those_that_count():
     p = np.array([[[[1.0, 3.0, 9.0], [5.0, 7.0, 2.0]]]], np.float32)
     mask = np.array([[[[True, False, True], [True, False, False]]]])
 
-    (pooled, _), where = _pooled((np.where(mask, p, 0), np.where(mask, p, 0)), mask, (1, 2, 2))
+    (pooled, _), where = _pooled((jnp.where(mask, p, 0), jnp.where(mask, p, 0)), mask, (1, 2, 2))
     assert pooled.tolist() == [[[[3.0, 9.0]]]]
     assert where.all()
 

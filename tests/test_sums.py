@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 import operator
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,7 +22,7 @@ MASK = rng.random(TRUTH.shape) > 0.4
 SPACING = np.array([[5, 2, 2], [5, 2, 2], [4, 1.8, 1.8]], np.float32)
 
 
-def sums_of(*, cases=slice(None), slices=slice(None), **changes) -> TmaxSums:
+def sums_of(*, cases: Any = slice(None), slices: Any = slice(None), **changes: Any) -> TmaxSums:
     maps = (values[cases, slices] for values in (PREDICTION, TRUTH, MASK))
     return tmax_sums(*maps, spacing_mm=SPACING[cases], **changes)
 

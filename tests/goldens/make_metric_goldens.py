@@ -52,7 +52,7 @@ def values(p: np.ndarray, t: np.ndarray, mask: np.ndarray) -> dict[str, float]:
         "over_share_brain": error[error > 0].sum() / np.abs(error).sum(),
         "r2_brain": metrics.r2_score(inside_t, inside_p),
         "ccc_brain": float(concordance_corrcoef(torch.from_numpy(inside_p), torch.from_numpy(inside_t))),
-        "pearson_brain": stats.pearsonr(inside_p, inside_t).statistic,
+        "pearson_brain": stats.pearsonr(inside_p, inside_t)[0],
         "psnr_brain_db": peak_signal_noise_ratio(inside_t, inside_p, data_range=20),
         "ssim_brain": masked_ssim(p, t, mask),
         "whiteout": 1 - metrics.recall_score(inside_t > 4, inside_p > 6, pos_label=False),

@@ -2,14 +2,18 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+Array = jax.Array | np.ndarray
 
 
-def masked(predictions: jax.Array, targets: jax.Array, where: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+def masked(predictions: Array, targets: Array, where: Array | None) -> tuple[jax.Array, jax.Array]:
     """Returns predictions and targets with 0 where the mask is False.
 
     The inputs are masked before any arithmetic: a NaN outside the mask would otherwise come back through the
     gradient, since 0 x NaN is NaN.
     """
+    predictions, targets = jnp.asarray(predictions), jnp.asarray(targets)
     if predictions.shape != targets.shape:
         raise ValueError(
             f"predictions have shape {predictions.shape} and targets {targets.shape}; both must be [case, z, y, x]"
@@ -21,7 +25,7 @@ def masked(predictions: jax.Array, targets: jax.Array, where: jax.Array | None) 
     return jnp.where(where, predictions, 0), jnp.where(where, targets, 0)
 
 
-def masked_error(predictions: jax.Array, targets: jax.Array, where: jax.Array | None) -> jax.Array:
+def masked_error(predictions: Array, targets: Array, where: Array | None) -> jax.Array:
     """Returns `predictions - targets` with 0 where the mask is False."""
     predictions, targets = masked(predictions, targets, where)
     return predictions - targets
@@ -32,12 +36,12 @@ def wide(values: jax.Array) -> jax.Array:
     return values if values.dtype == jnp.float64 else values.astype(jnp.float32)
 
 
-def masked_sum(values: jax.Array, where: jax.Array | None) -> jax.Array:
+def masked_sum(values: jax.Array, where: Array | None) -> jax.Array:
     """Returns the sum over all axes but the first, of the voxels that count: `[case]`, in float32 at least."""
     return jnp.sum(wide(values), axis=tuple(range(1, values.ndim)), where=where)
 
 
-def masked_mean(values: jax.Array, where: jax.Array | None) -> jax.Array:
+def masked_mean(values: jax.Array, where: Array | None) -> jax.Array:
     """Returns the mean over all axes but the first, of the voxels that count: `[case]`, 0 for an empty mask."""
     total = masked_sum(values, where)
     if where is None:

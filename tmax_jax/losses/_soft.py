@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tmax_jax.losses._reduce import masked_sum, wide
+from tmax_jax.losses._reduce import Array, masked_sum, wide
 
 
 class Counts(NamedTuple):
@@ -30,7 +30,7 @@ def bands(values: jax.Array, *, thresholds_s: Sequence[float], temperature_s: fl
     return [lower - upper for lower, upper in itertools.pairwise(edges)]
 
 
-def soft_counts(predicted: jax.Array, true: jax.Array, where: jax.Array | None) -> Counts:
+def soft_counts(predicted: jax.Array, true: jax.Array, where: Array | None) -> Counts:
     """Counts the agreement of two soft masks with min(p, t) as what both have.
 
     Equal soft masks then agree wholly, so that a map has no reason to go beyond its target. The usual product p t

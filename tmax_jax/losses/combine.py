@@ -4,13 +4,15 @@ from collections.abc import Callable, Sequence
 
 import jax
 
+from tmax_jax.losses._reduce import Array
+
 
 def weighted_sum(
-    predictions: jax.Array,
-    targets: jax.Array,
+    predictions: Array,
+    targets: Array,
     *,
     terms: Sequence[tuple[float, Callable[..., jax.Array]]],
-    where: jax.Array | None = None,
+    where: Array | None = None,
 ) -> jax.Array:
     """Adds losses up.
 

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from tmax_jax.losses._reduce import masked, masked_mean, wide
+from tmax_jax.losses._reduce import Array, masked, masked_mean, wide
 
 
 def ordinal(
-    predictions: jax.Array,
-    targets: jax.Array,
+    predictions: Array,
+    targets: Array,
     *,
     thresholds_s: Sequence[float] = (4.0, 6.0, 8.0, 10.0),
     temperature_s: float = 0.5,
-    where: jax.Array | None = None,
+    where: Array | None = None,
 ) -> jax.Array:
     """Divergence of the soft answers to "is Tmax above 4, 6, 8, 10 s?".
 

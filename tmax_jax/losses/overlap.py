@@ -5,19 +5,19 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from tmax_jax.losses._reduce import masked, masked_sum
+from tmax_jax.losses._reduce import Array, masked, masked_sum
 from tmax_jax.losses._soft import bands, soft_counts
 from tmax_jax.losses.precision import tversky
 
 
 def dice(
-    predictions: jax.Array,
-    targets: jax.Array,
+    predictions: Array,
+    targets: Array,
     *,
     threshold_s: float = 6.0,
     temperature_s: float = 0.5,
     smooth: float = 1.0,
-    where: jax.Array | None = None,
+    where: Array | None = None,
 ) -> jax.Array:
     """Soft Dice loss of the hypoperfused tissue.
 
@@ -58,12 +58,12 @@ def dice(
 
 
 def generalized_dice(
-    predictions: jax.Array,
-    targets: jax.Array,
+    predictions: Array,
+    targets: Array,
     *,
     thresholds_s: Sequence[float] = (4.0, 6.0, 8.0, 10.0),
     temperature_s: float = 0.5,
-    where: jax.Array | None = None,
+    where: Array | None = None,
 ) -> jax.Array:
     """Dice loss over the bands between thresholds, each weighed by the inverse square of its size in truth.
 

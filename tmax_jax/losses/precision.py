@@ -3,17 +3,17 @@
 import jax
 import jax.numpy as jnp
 
-from tmax_jax.losses._reduce import masked, masked_mean
+from tmax_jax.losses._reduce import Array, masked, masked_mean
 from tmax_jax.losses._soft import exceedance, soft_counts
 
 
 def precision_weighted(
-    predictions: jax.Array,
-    targets: jax.Array,
+    predictions: Array,
+    targets: Array,
     *,
     threshold_s: float = 6.0,
     weight: float = 4.0,
-    where: jax.Array | None = None,
+    where: Array | None = None,
 ) -> jax.Array:
     """Squared error in which voxels falsely called hypoperfused weigh more.
 
@@ -46,13 +46,13 @@ def precision_weighted(
 
 
 def soft_precision(
-    predictions: jax.Array,
-    targets: jax.Array,
+    predictions: Array,
+    targets: Array,
     *,
     threshold_s: float = 6.0,
     temperature_s: float = 0.5,
     smooth: float = 1.0,
-    where: jax.Array | None = None,
+    where: Array | None = None,
 ) -> jax.Array:
     """Share of the predicted hypoperfusion that is none: 1 - precision, with a threshold that has a gradient.
 
@@ -94,15 +94,15 @@ def soft_precision(
 
 
 def tversky(
-    predictions: jax.Array,
-    targets: jax.Array,
+    predictions: Array,
+    targets: Array,
     *,
     threshold_s: float = 6.0,
     temperature_s: float = 0.5,
     alpha: float = 0.7,
     beta: float = 0.3,
     smooth: float = 1.0,
-    where: jax.Array | None = None,
+    where: Array | None = None,
 ) -> jax.Array:
     """Overlap of the hypoperfused tissue, false positives and false negatives weighed apart.
 
@@ -147,8 +147,8 @@ def tversky(
 
 
 def focal_tversky(
-    predictions: jax.Array,
-    targets: jax.Array,
+    predictions: Array,
+    targets: Array,
     *,
     threshold_s: float = 6.0,
     temperature_s: float = 0.5,
@@ -156,7 +156,7 @@ def focal_tversky(
     beta: float = 0.3,
     gamma: float = 4 / 3,
     smooth: float = 1.0,
-    where: jax.Array | None = None,
+    where: Array | None = None,
 ) -> jax.Array:
     """Root of the Tversky loss, steeper for cases that are nearly right: small lesions keep their gradient.
 

@@ -5,10 +5,10 @@ import math
 import jax
 import jax.numpy as jnp
 
-from tmax_jax.losses._reduce import masked, masked_error, masked_mean
+from tmax_jax.losses._reduce import Array, masked, masked_error, masked_mean
 
 
-def squared_error(predictions: jax.Array, targets: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+def squared_error(predictions: Array, targets: Array, *, where: Array | None = None) -> jax.Array:
     """Mean squared error, the paper's loss.
 
     Args:
@@ -34,7 +34,7 @@ def squared_error(predictions: jax.Array, targets: jax.Array, *, where: jax.Arra
     return masked_mean(jnp.square(masked_error(predictions, targets, where)), where)
 
 
-def absolute_error(predictions: jax.Array, targets: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+def absolute_error(predictions: Array, targets: Array, *, where: Array | None = None) -> jax.Array:
     """Mean absolute error; its minimum is the median, so that few extreme voxels weigh less.
 
     Args:
@@ -59,9 +59,7 @@ def absolute_error(predictions: jax.Array, targets: jax.Array, *, where: jax.Arr
     return masked_mean(jnp.abs(masked_error(predictions, targets, where)), where)
 
 
-def huber(
-    predictions: jax.Array, targets: jax.Array, *, delta: float = 1.0, where: jax.Array | None = None
-) -> jax.Array:
+def huber(predictions: Array, targets: Array, *, delta: float = 1.0, where: Array | None = None) -> jax.Array:
     """Quadratic for errors below `delta`, linear above.
 
     Args:
@@ -89,7 +87,7 @@ def huber(
     return masked_mean(0.5 * jnp.square(quadratic) + delta * (size - quadratic), where)
 
 
-def log_cosh(predictions: jax.Array, targets: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+def log_cosh(predictions: Array, targets: Array, *, where: Array | None = None) -> jax.Array:
     """Smooth everywhere: quadratic for errors well below 1 and linear well above, in the unit of the predictions.
 
     Args:
@@ -116,9 +114,7 @@ def log_cosh(predictions: jax.Array, targets: jax.Array, *, where: jax.Array | N
     return masked_mean(size + jax.nn.softplus(-2 * size) - math.log(2), where)
 
 
-def quantile(
-    predictions: jax.Array, targets: jax.Array, *, level: float = 0.5, where: jax.Array | None = None
-) -> jax.Array:
+def quantile(predictions: Array, targets: Array, *, level: float = 0.5, where: Array | None = None) -> jax.Array:
     """Pinball loss, whose minimum is a quantile of the targets; a level below 0.5 punishes "too high" more.
 
     Args:
@@ -146,12 +142,12 @@ def quantile(
 
 
 def asymmetric_squared_error(
-    predictions: jax.Array,
-    targets: jax.Array,
+    predictions: Array,
+    targets: Array,
     *,
     over: float = 2.0,
     under: float = 1.0,
-    where: jax.Array | None = None,
+    where: Array | None = None,
 ) -> jax.Array:
     """Squared error that weighs "too high" and "too low" differently.
 
@@ -181,9 +177,7 @@ def asymmetric_squared_error(
     return masked_mean(jnp.where(error > 0, over * jnp.square(error), under * jnp.square(error)), where)
 
 
-def relative_error(
-    predictions: jax.Array, targets: jax.Array, *, floor: float = 1.0, where: jax.Array | None = None
-) -> jax.Array:
+def relative_error(predictions: Array, targets: Array, *, floor: float = 1.0, where: Array | None = None) -> jax.Array:
     """Absolute error as a share of the target.
 
     Args:

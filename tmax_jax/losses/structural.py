@@ -11,19 +11,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tmax_jax.losses._reduce import masked, masked_mean, masked_sum, wide
+from tmax_jax.losses._reduce import Array, masked, masked_mean, masked_sum, wide
 
 _K1, _K2 = 0.01, 0.03  # of the stabilising constants (K data_range)^2, as published
 _TRUNCATE = 3.5  # a window ends after so many standard deviations
 
 
 def ssim(
-    predictions: jax.Array,
-    targets: jax.Array,
+    predictions: Array,
+    targets: Array,
     *,
     data_range: float,
     sigma: Sequence[float] = (0.0, 1.5, 1.5),
-    where: jax.Array | None = None,
+    where: Array | None = None,
 ) -> jax.Array:
     """Structural dissimilarity, 1 - SSIM.
 
@@ -57,12 +57,12 @@ def ssim(
 
 
 def ssim_map(
-    predictions: jax.Array,
-    targets: jax.Array,
+    predictions: Array,
+    targets: Array,
     *,
     data_range: float,
     sigma: Sequence[float] = (0.0, 1.5, 1.5),
-    where: jax.Array | None = None,
+    where: Array | None = None,
 ) -> jax.Array:
     """Structural similarity around each voxel: the index itself, not a loss.
 
@@ -97,14 +97,14 @@ def ssim_map(
 
 
 def multiscale_ssim(
-    predictions: jax.Array,
-    targets: jax.Array,
+    predictions: Array,
+    targets: Array,
     *,
     data_range: float,
     sigma: Sequence[float] = (0.0, 1.5, 1.5),
     pool: Sequence[int] = (1, 2, 2),
     weights: Sequence[float] = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333),
-    where: jax.Array | None = None,
+    where: Array | None = None,
 ) -> jax.Array:
     """Structural dissimilarity over several scales, 1 - MS-SSIM.
 
@@ -159,11 +159,11 @@ def multiscale_ssim(
 
 
 def gradient_difference(
-    predictions: jax.Array,
-    targets: jax.Array,
+    predictions: Array,
+    targets: Array,
     *,
     spacing_mm: Sequence[float] = (1.0, 1.0, 1.0),
-    where: jax.Array | None = None,
+    where: Array | None = None,
 ) -> jax.Array:
     """Difference of the two maps' slopes: edges that are blurred, moved, invented or turned around.
 
@@ -192,7 +192,7 @@ def gradient_difference(
     predictions, targets = masked(predictions, targets, where)
     _check_axes(targets)
     error = wide(predictions) - wide(targets)
-    counted = jnp.ones(error.shape, bool) if where is None else where
+    counted = jnp.ones(error.shape, bool) if where is None else jnp.asarray(where)
     totals, pairs = [], []
     for axis, spacing in enumerate(spacing_mm, start=1):
         ends = (slice(None),) * axis
@@ -204,7 +204,7 @@ def gradient_difference(
 
 
 def _similarity(
-    predictions: jax.Array, targets: jax.Array, data_range: float, sigma: Sequence[float], where: jax.Array | None
+    predictions: jax.Array, targets: jax.Array, data_range: float, sigma: Sequence[float], where: Array | None
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the luminance and the contrast-structure term of SSIM, `[case, z, y, x]`, of maps masked already.
 
@@ -226,14 +226,14 @@ def _similarity(
     return luminance, 1 - variance_d / (variances + (_K2 * data_range) ** 2)
 
 
-def _window_mass(where: jax.Array | None, like: jax.Array, sigma: Sequence[float]) -> jax.Array:
+def _window_mass(where: Array | None, like: jax.Array, sigma: Sequence[float]) -> jax.Array:
     """Returns how much of each voxel's window counts, `[case or 1, 1, z, y, x]`; 1 where the voxel itself does not."""
     if where is None:
         z, y, x = (
             _band(n, width).sum(0) if width > 0 else np.ones(n) for n, width in zip(like.shape[1:], sigma, strict=True)
         )
         return jnp.asarray(z[:, None, None] * y[:, None] * x, like.dtype)[None, None]
-    return jnp.where(where, _blur(where.astype(like.dtype)[:, None], sigma)[:, 0], 1)[:, None]
+    return jnp.where(where, _blur(jnp.asarray(where, like.dtype)[:, None], sigma)[:, 0], 1)[:, None]
 
 
 def _blur(values: jax.Array, sigma: Sequence[float]) -> jax.Array:
@@ -261,10 +261,10 @@ def _band(length: int, sigma: float) -> np.ndarray:
 
 
 def _pooled(
-    maps: tuple[jax.Array, jax.Array], where: jax.Array | None, pool: Sequence[int]
+    maps: tuple[jax.Array, jax.Array], where: Array | None, pool: Sequence[int]
 ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
     """Averages blocks of the voxels that count; a pooled voxel counts where any in it does."""
-    counted = jnp.ones(maps[0].shape, bool) if where is None else where
+    counted = jnp.ones(maps[0].shape, bool) if where is None else jnp.asarray(where)
 
     def block_sum(values: jax.Array) -> jax.Array:
         padding = [(0, 0), *((0, -length % factor) for length, factor in zip(values.shape[1:], pool, strict=True))]

@@ -16,6 +16,7 @@ HYPOPERFUSED_S = 6.0  # the threshold of critical hypoperfusion
 HEALTHY_S = 4.0  # tissue up to here is healthy beyond doubt
 RANGE_S = 20.0  # span of Tmax, for SSIM and PSNR: one for all cases, so that scores compare
 
+Array = jax.Array | np.ndarray
 Values = Any  # arrays of JAX on the device, of NumPy on the host
 
 
@@ -83,12 +84,12 @@ class TmaxSums:
 
 
 def tmax_sums(
-    prediction_s: jax.Array,
-    tmax_s: jax.Array,
-    mask: jax.Array,
+    prediction_s: Array,
+    tmax_s: Array,
+    mask: Array,
     *,
-    spacing_mm: jax.Array,
-    valid: jax.Array | None = None,
+    spacing_mm: Array,
+    valid: Array | None = None,
 ) -> TmaxSums:
     """Sums up what all metrics of each case need, in one go.
 
@@ -108,7 +109,8 @@ def tmax_sums(
       >>> sums.over_brain, sums.predicted_ml[:, 1]
       (Array([6.], dtype=float32), Array([2.], dtype=float32))
     """
-    valid = jnp.ones(len(mask), bool) if valid is None else valid
+    prediction_s, tmax_s, mask, spacing_mm = map(jnp.asarray, (prediction_s, tmax_s, mask, spacing_mm))
+    valid = jnp.ones(len(mask), bool) if valid is None else jnp.asarray(valid)
     voxels = valid[:, None, None, None]
     mask = mask & voxels
     error_all = jnp.where(voxels, prediction_s - tmax_s, 0)

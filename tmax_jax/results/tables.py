@@ -15,7 +15,7 @@ COLUMNS = {  # of the metrics that fit a terminal 100 columns wide; results.csv 
     "mse_brain_s2": "MSE\nbrain (s²)",
     "mae_brain_s": "MAE\n(s)",
     "bias_brain_s": "bias\n(s)",
-    "ccc_brain": "CCC",
+    "ccc_brain": "\nCCC",
     "dice_6s": "Dice\n> 6 s",
     "whiteout": "white-\nout",
     "volume_difference_6s_ml": "volume\n(mL)",
@@ -36,13 +36,13 @@ def results_table(summaries: Sequence[Summary], *, title: str, data: str, notes:
     """
     cohorts = list(dict.fromkeys(row.cohort for row in summaries))
     caption = Text(" ".join([*_caption(summaries, data), *notes]))
-    table = Table(title=Text(title), caption=caption, box=box.SIMPLE_HEAD, caption_justify="left", padding=(0, 1))
-    table.add_column("method", vertical="bottom", min_width=12)
+    table = Table(title=Text(title), caption=caption, box=box.SIMPLE_HEAD, caption_justify="left", padding=(0, 1, 0, 0))
+    table.add_column("\nmethod", min_width=12)
     if len(cohorts) > 1:
-        table.add_column("cohort", vertical="bottom")
+        table.add_column("\ncohort")
     cells = []
     for metric, header in COLUMNS.items():
-        table.add_column(header, justify="right", vertical="bottom", no_wrap=True)
+        table.add_column(header, justify="right", no_wrap=True)
         pairs = [(row.values[metric].mean_over_folds, row.values[metric].sd_over_folds) for row in summaries]
         cells.append(_column(pairs, METRICS[metric].best, [row.cohort for row in summaries]))
     for index, row in enumerate(summaries):
@@ -67,8 +67,8 @@ def _column(pairs: Sequence[tuple[float, float]], best: str, cohorts: Sequence[s
         rivals = [_loss(other, best) for (other, _), its in zip(pairs, cohorts, strict=True) if its == cohort]
         wins = math.isfinite(mean) and _loss(mean, best) == min(filter(math.isfinite, rivals))
         number = "-" if math.isnan(mean) else _number(mean, decimals)
-        spread = "" if math.isnan(sd) else f"\n± {_number(sd, decimals)}  "
-        cells.append(Text(number + (" *" if wins else "  ") + spread, style="bold" if wins else ""))
+        spread = "" if math.isnan(sd) else f"\n± {_number(sd, decimals)} "
+        cells.append(Text(number + ("*" if wins else " ") + spread, style="bold" if wins else ""))
     return cells
 
 
