@@ -54,7 +54,7 @@ def test_values_are_those_of_an_independent_implementation(name):
         targets = middles[np.digitize(targets, edges, right=True)].astype(np.float32)
     if name == "relative_error":
         predictions, targets = predictions + 1, targets + 1
-    found = losses.LOSSES[name](jnp.asarray(predictions), jnp.asarray(targets), **PROMISES[name].golden)
+    found = jax.jit(functools.partial(losses.LOSSES[name], **PROMISES[name].golden))(predictions, targets)
     np.testing.assert_allclose(found, goldens()[name], rtol=2e-5, atol=1e-6)
 
 
@@ -79,7 +79,8 @@ def test_masked_voxels_leak_neither_value_nor_gradient(name):
 @every_loss
 def test_an_empty_mask_gives_zero_and_a_zero_gradient(name):
     nothing = jnp.zeros(SHAPE, bool)
-    value, gradient = jax.value_and_grad(lambda p: jnp.sum(bound(name)(p, TARGETS, where=nothing)))(PREDICTIONS)
+    total = jax.jit(jax.value_and_grad(lambda p: jnp.sum(bound(name)(p, TARGETS, where=nothing))))
+    value, gradient = total(PREDICTIONS)
     assert value == 0
     assert not np.any(gradient)
 
@@ -136,8 +137,9 @@ def test_bfloat16_stays_bfloat16_and_near_under_strict_promotion(name):
 
 @every_loss
 def test_vmap_over_volumes_gives_what_a_batch_gives(name):
-    alone = jax.vmap(lambda p, t, m: bound(name)(p[None], t[None], where=m[None])[0])(PREDICTIONS, TARGETS, MASK)
-    np.testing.assert_allclose(alone, bound(name)(PREDICTIONS, TARGETS, where=MASK), rtol=1e-5, atol=1e-6)
+    one_by_one = jax.jit(jax.vmap(lambda p, t, m: bound(name)(p[None], t[None], where=m[None])[0]))
+    whole = compiled(name)(PREDICTIONS, TARGETS, MASK)
+    np.testing.assert_allclose(one_by_one(PREDICTIONS, TARGETS, MASK), whole, rtol=1e-5, atol=1e-6)
 
 
 @every_loss
