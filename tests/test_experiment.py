@@ -77,7 +77,7 @@ def test_the_holdouts_prediction_is_the_one_that_was_scored(finished):
     with np.load(finished / "final" / "holdout.npz") as arrays:
         error = (arrays["prediction_s"] - arrays["tmax_s"])[arrays["mask"]]
     row = next(row for row in read_run(finished).holdout if row.method == "two_layer")
-    np.testing.assert_allclose(np.mean(error**2), row.mse_brain_s2, rtol=1e-5)
+    np.testing.assert_allclose(np.mean(error**2), row.scores["mse_brain_s2"], rtol=1e-5)
 
 
 def test_a_finished_run_trains_nothing_and_gives_the_same_results(finished, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "tmax_jax"
 ROOMS = {
     "losses": set(),
-    "metrics": set(),
+    "metrics": {"losses"},
     "perfusion": set(),
     "dicom": set(),
     "models": {"perfusion"},

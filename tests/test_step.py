@@ -29,6 +29,7 @@ def cohort(cases: int) -> dict[str, np.ndarray]:
         "intensity_min": np.zeros(cases, np.float32),
         "intensity_max": rng.uniform(3000, 4000, cases).astype(np.float32),
         "frame_interval_s": np.full(cases, 1.5, np.float32),
+        "spacing_mm": np.full((cases, 3), 2, np.float32),
         "valid": np.ones(cases, bool),
     }
 

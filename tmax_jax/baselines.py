@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from tmax_jax.cohort.batches import Cohort
-from tmax_jax.metrics import VoxelSums, voxel_sums
+from tmax_jax.metrics import TmaxSums
 from tmax_jax.perfusion.signal import time_to_peak_s
 from tmax_jax.training.sharding import Shardings
-from tmax_jax.training.step import Batch, Predictor, Task
+from tmax_jax.training.step import Batch, Predictor, Task, strip_and_score
 
 
 def predictors(cohort: Cohort, training: np.ndarray, task: Task, shardings: Shardings) -> dict[str, Predictor]:
@@ -34,11 +34,8 @@ def predictors(cohort: Cohort, training: np.ndarray, task: Task, shardings: Shar
     }
 
     def predictor(method: Callable[[Batch], jax.Array]) -> Predictor:
-        def predict(batch: Batch) -> tuple[jax.Array, VoxelSums]:
-            prediction_s = method(batch)
-            if task.strip_prediction:
-                prediction_s = jnp.where(batch["mask"], prediction_s, 0)
-            return prediction_s, voxel_sums(prediction_s, batch["tmax_s"], batch["mask"])
+        def predict(batch: Batch) -> tuple[jax.Array, TmaxSums]:
+            return strip_and_score(method(batch), batch, task)
 
         return jax.jit(predict, in_shardings=shardings.per_case, out_shardings=shardings.per_case)
 

@@ -21,7 +21,7 @@ from tmax_jax.cohort.batches import Cohort, batched, case_order, read_cohort, ta
 from tmax_jax.cohort.folds import Folds, make_folds, read_folds, write_folds
 from tmax_jax.cohort.store import list_cases
 from tmax_jax.defaults import Config
-from tmax_jax.metrics import voxel_values
+from tmax_jax.metrics import defined, map_values, sum_values
 from tmax_jax.results.environment import describe_environment
 from tmax_jax.results.progress import FitProgress
 from tmax_jax.results.records import (
@@ -166,7 +166,8 @@ def run_part(
         if name == FINAL:
             return {}
         rows = score(functools.partial(predict_step, state), cohort, scored_indices, shardings)
-        return {metric: float(np.mean([row[metric] for row in rows])) for metric in rows[0]}
+        by_metric = {metric: defined(metric, [row[metric] for row in rows]) for metric in rows[0]}
+        return {metric: float(np.mean(values)) for metric, values in by_metric.items() if values}
 
     key = jax.random.fold_in(jax.random.key(config.seed), number)
     make_state = functools.partial(
@@ -202,14 +203,16 @@ def run_part(
         _write_holdout(folder / "holdout.npz", cohort, int(scored_indices[0]), predict, shardings)
     predictors = {config.name: predict} | baselines.predictors(cohort, train_indices, parts.task, shardings)
     rows = [
-        CaseRow(method, number, case, **values)
+        CaseRow(method, number, case, values)
         for method, predictor in predictors.items()
-        for case, values in zip(scored, score(predictor, cohort, scored_indices, shardings), strict=True)
+        for case, values in zip(scored, score(predictor, cohort, scored_indices, shardings, maps=True), strict=True)
     ]
     write_cases(folder / "cases.csv", rows)  # last: its presence says that the part is done
 
 
-def score(predictor: Predictor, cohort: Cohort, indices: np.ndarray, shardings: Shardings) -> list[dict[str, float]]:
+def score(
+    predictor: Predictor, cohort: Cohort, indices: np.ndarray, shardings: Shardings, *, maps: bool = False
+) -> list[dict[str, float]]:
     """Predicts cases and scores each of them once, padding left out.
 
     Args:
@@ -217,15 +220,22 @@ def score(predictor: Predictor, cohort: Cohort, indices: np.ndarray, shardings: 
       cohort: in memory.
       indices: int64 `[case]`.
       shardings: of a batch.
+      maps: also the metrics that need the maps on the host, such as distances of surfaces: too slow for every epoch.
 
     Returns:
       The metrics of each case, in the order of `indices`.
     """
     rows = []
     for row in batched(indices, shardings.batch_size):
-        _, sums = predictor(put_batch(take(cohort, row), shardings))
-        values = voxel_values(jax.device_get(sums))
-        rows += [{name: float(value[place]) for name, value in values.items()} for place in np.flatnonzero(row >= 0)]
+        prediction_s, sums = predictor(put_batch(take(cohort, row), shardings))
+        values = sum_values(sums)
+        prediction_s = jax.device_get(prediction_s) if maps else None
+        for place in np.flatnonzero(row >= 0):
+            rows.append({name: float(value[place]) for name, value in values.items()})
+            if prediction_s is not None:
+                case = row[place]
+                truth = cohort.tmax_s[case], cohort.mask[case], cohort.spacing_mm[case].tolist()
+                rows[-1] |= map_values(prediction_s[place], *truth)
     return rows
 
 

@@ -133,7 +133,7 @@ def take(cohort: Cohort, indices: np.ndarray) -> dict[str, np.ndarray]:
 
     Returns:
       `perfusion [case, z, y, x, time]` in the stored type, `mask` and `tmax_s [case, z, y, x]`,
-      `intensity_min`, `intensity_max`, `frame_interval_s` and `valid` (bool) `[case]`.
+      `intensity_min`, `intensity_max`, `frame_interval_s` and `valid` (bool) `[case]`, and `spacing_mm [case, 3]`.
     """
     place = np.where(indices == PADDING, 0, indices)  # any real case will do where `valid` is False
     return {
@@ -143,5 +143,6 @@ def take(cohort: Cohort, indices: np.ndarray) -> dict[str, np.ndarray]:
         "intensity_min": cohort.intensity_min[place],
         "intensity_max": cohort.intensity_max[place],
         "frame_interval_s": cohort.frame_interval_s[place],
+        "spacing_mm": cohort.spacing_mm[place],
         "valid": indices != PADDING,
     }

@@ -4,8 +4,13 @@ import csv
 import dataclasses
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from tmax_jax.metrics import METRICS
+
+COLUMNS = ("method", "fold", "case", *METRICS)  # of cases.csv
 
 
 class RecordError(ValueError):
@@ -18,10 +23,7 @@ class CaseRow(NamedTuple):
     method: str  # the model's name, or a trivial row such as "predict zero"
     fold: int
     case: str
-    mse_all_s2: float  # over all voxels, background included: the paper's score
-    mse_brain_s2: float
-    mae_brain_s: float
-    bias_brain_s: float  # predicted - true
+    scores: Mapping[str, float]  # by the names of `METRICS`; NaN where a metric is undefined
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,9 +94,11 @@ def keep_records(path: Path, last_epoch: int) -> None:
 
 
 def write_cases(path: Path, rows: list[CaseRow]) -> None:
-    """Writes one row a method and patient."""
+    """Writes one row a method and patient, with a column for each of `METRICS`."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([CaseRow._fields, *rows])  # quotes a name with a comma
+    writer = csv.writer(text, lineterminator="\n")  # quotes a name with a comma
+    writer.writerow(COLUMNS)
+    writer.writerows([row.method, row.fold, row.case, *(row.scores[name] for name in METRICS)] for row in rows)
     write_text(path, text.getvalue())
 
 
@@ -108,9 +112,17 @@ def read_cases(path: Path) -> list[CaseRow]:
         raise RecordError(f"{path} is not there: this fold has not finished; run the same command again to go on")
     with path.open(newline="") as file:
         header, *rows = [*csv.reader(file)] or [[]]
-    if tuple(header) != CaseRow._fields:
-        raise RecordError(f"{path} has the columns {', '.join(header)}; wanted are {', '.join(CaseRow._fields)}")
-    return [CaseRow(method, int(fold), case, *map(float, scores)) for method, fold, case, *scores in rows]
+    if tuple(header) != COLUMNS:
+        lacking = ", ".join(name for name in COLUMNS if name not in header) or "none"
+        unknown = ", ".join(name for name in header if name not in COLUMNS) or "none"
+        raise RecordError(
+            f"{path} was written by another version: missing columns: {lacking}; unknown columns: {unknown}."
+            " Delete it and run the command again: it is made anew from the checkpoint"
+        )
+    return [
+        CaseRow(method, int(fold), case, dict(zip(METRICS, map(float, scores), strict=True)))
+        for method, fold, case, *scores in rows
+    ]
 
 
 def read_run(folder: Path) -> Run:

@@ -9,23 +9,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tmax_jax.results.records import CaseRow, RecordError, Run, read_run
+import numpy as np
 
-METRICS = {  # the columns of CaseRow, as a reader sees them
-    "mse_all_s2": "MSE, all voxels (s²)",
-    "mse_brain_s2": "MSE, brain (s²)",
-    "mae_brain_s": "MAE, brain (s)",
-    "bias_brain_s": "bias, brain (s)",
-}
+from tmax_jax.metrics import METRICS, defined, volume_agreement
+from tmax_jax.results.records import CaseRow, RecordError, Run, read_run
 
 
 class Spread(NamedTuple):
-    """A metric over a cohort. A spread over a single fold or patient is NaN."""
+    """A metric over the patients for which it is defined. A spread over a single fold or patient is NaN."""
 
     mean_over_folds: float  # of the fold means, as the paper averages
     sd_over_folds: float
     mean_over_patients: float
     sd_over_patients: float
+    patients: int  # for which the metric is defined
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +33,7 @@ class Summary:
     folds: int
     patients: int
     values: Mapping[str, Spread]  # by the names of `METRICS`
+    volumes: Mapping[str, float]  # agreement of the volumes above 6 s, see `volume_agreement`
     cohort: str = ""  # a letter where a table has more than one cohort
 
 
@@ -57,8 +55,8 @@ def summarise(rows: Sequence[CaseRow]) -> list[Summary]:
       One summary a method, in the order in which the methods first appear: the model, then the trivial rows.
 
     Example:
-      >>> rows = [CaseRow("unet", fold, f"case-{fold}", 4.0 + fold, 9.0, 2.0, -1.0) for fold in (0, 1)]
-      >>> [summary] = summarise(rows)
+      >>> scores = [dict.fromkeys(METRICS, 1.0) | {"mse_all_s2": mse} for mse in (4.0, 5.0)]
+      >>> [summary] = summarise([CaseRow("unet", fold, f"case-{fold}", scores[fold]) for fold in (0, 1)])
       >>> summary.values["mse_all_s2"].mean_over_folds, summary.patients
       (4.5, 2)
     """
@@ -71,6 +69,7 @@ def summarise(rows: Sequence[CaseRow]) -> list[Summary]:
             folds=len({row.fold for row in cases}),
             patients=len(cases),
             values={name: _spread(cases, name) for name in METRICS},
+            volumes=_volumes(cases),
         )
         for method, cases in by_method.items()
     ]
@@ -79,20 +78,27 @@ def summarise(rows: Sequence[CaseRow]) -> list[Summary]:
 def _spread(cases: Sequence[CaseRow], name: str) -> Spread:
     by_fold: dict[int, list[float]] = {}
     for row in cases:
-        by_fold.setdefault(row.fold, []).append(getattr(row, name))
-    fold_means = [statistics.fmean(values) for values in by_fold.values()]
+        by_fold.setdefault(row.fold, []).extend(defined(name, [row.scores[name]]))
+    fold_means = [statistics.fmean(values) for values in by_fold.values() if values]
     patients = [value for values in by_fold.values() for value in values]
-    return Spread(*_mean_and_sd(fold_means), *_mean_and_sd(patients))
+    return Spread(*_mean_and_sd(fold_means), *_mean_and_sd(patients), len(patients))
+
+
+def _volumes(cases: Sequence[CaseRow]) -> dict[str, float]:
+    predicted, true = (
+        np.array([row.scores[f"volume_{which}_6s_ml"] for row in cases]) for which in ("predicted", "true")
+    )
+    return volume_agreement(predicted, true)._asdict()
 
 
 def _mean_and_sd(values: Sequence[float]) -> tuple[float, float]:
-    if not all(map(math.isfinite, values)):
+    if not values or not all(map(math.isfinite, values)):
         return math.nan, math.nan
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else math.nan
 
 
 def results_csv(summaries: Sequence[Summary]) -> str:
-    """Formats summaries as CSV, one line a method; an empty field is a spread over a single fold or patient.
+    """Formats summaries as CSV, one line a method; an empty field is not defined, as the spread of a single patient.
 
     Args:
       summaries: of `summarise` or `summarise_runs`.
@@ -133,9 +139,10 @@ def summary_json(summaries: Sequence[Summary], holdout: Sequence[CaseRow], *, da
             }
             for row in summaries
         },
+        "volumes_6s": {row.method: {part: _finite(value) for part, value in row.volumes.items()} for row in summaries},
         "holdout": {
             "case": holdout[0].case,
-            "methods": {row.method: {name: _finite(getattr(row, name)) for name in METRICS} for row in holdout},
+            "methods": {row.method: {name: _finite(row.scores[name]) for name in METRICS} for row in holdout},
         },
     }
 
@@ -196,8 +203,8 @@ def _same(some: Sequence[Summary], others: Sequence[Summary]) -> bool:
     if [row.method for row in some] != [row.method for row in others]:
         return False
     return all(
-        math.isclose(value, other, rel_tol=1e-3, abs_tol=1e-6)
+        math.isclose(value, other, rel_tol=1e-3, abs_tol=1e-6) or (math.isnan(value) and math.isnan(other))
         for row, its in zip(some, others, strict=True)
         for metric in METRICS
-        for value, other in zip(row.values[metric][::2], its.values[metric][::2], strict=True)  # the means
+        for value, other in zip(row.values[metric][:3:2], its.values[metric][:3:2], strict=True)  # the means
     )

@@ -7,7 +7,19 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from tmax_jax.results.summary import METRICS, Summary
+from tmax_jax.metrics import METRICS
+from tmax_jax.results.summary import Summary
+
+COLUMNS = {  # of the metrics that fit a terminal 100 columns wide; results.csv has all
+    "mse_all_s2": "MSE\nall (s²)",
+    "mse_brain_s2": "MSE\nbrain (s²)",
+    "mae_brain_s": "MAE\n(s)",
+    "bias_brain_s": "bias\n(s)",
+    "ccc_brain": "\nCCC",
+    "dice_6s": "Dice\n> 6 s",
+    "whiteout": "white-\nout",
+    "volume_difference_6s_ml": "volume\n(mL)",
+}
 
 
 def results_table(summaries: Sequence[Summary], *, title: str, data: str, notes: Sequence[str] = ()) -> Table:
@@ -22,20 +34,17 @@ def results_table(summaries: Sequence[Summary], *, title: str, data: str, notes:
     Returns:
       A table with the best value of each column (and cohort) marked by an asterisk.
     """
-    columns = [(metric, "folds") for metric in METRICS]
-    columns.insert(1, ("mse_all_s2", "patients"))
     cohorts = list(dict.fromkeys(row.cohort for row in summaries))
     caption = Text(" ".join([*_caption(summaries, data), *notes]))
-    table = Table(title=Text(title), caption=caption, box=box.SIMPLE_HEAD, caption_justify="left", padding=(0, 1))
-    table.add_column("method", vertical="bottom", min_width=12)
+    table = Table(title=Text(title), caption=caption, box=box.SIMPLE_HEAD, caption_justify="left", padding=(0, 1, 0, 0))
+    table.add_column("\nmethod", min_width=12)
     if len(cohorts) > 1:
-        table.add_column("cohort", vertical="bottom")
+        table.add_column("\ncohort")
     cells = []
-    for metric, over in columns:
-        first, unit = METRICS[metric].rsplit(" ", 1)
-        table.add_column(f"{first}\n{unit}, {over}", justify="right", vertical="bottom", no_wrap=True)
-        pairs = [_pair(row, metric, over) for row in summaries]
-        cells.append(_column(pairs, [row.cohort for row in summaries]))
+    for metric, header in COLUMNS.items():
+        table.add_column(header, justify="right", no_wrap=True)
+        pairs = [(row.values[metric].mean_over_folds, row.values[metric].sd_over_folds) for row in summaries]
+        cells.append(_column(pairs, METRICS[metric].best, [row.cohort for row in summaries]))
     for index, row in enumerate(summaries):
         cohort = [row.cohort] if len(cohorts) > 1 else []
         last = index + 1 == len(summaries) or summaries[index + 1].cohort != row.cohort
@@ -43,26 +52,29 @@ def results_table(summaries: Sequence[Summary], *, title: str, data: str, notes:
     return table
 
 
-def _pair(row: Summary, metric: str, over: str) -> tuple[float, float]:
-    value = row.values[metric]
-    if over == "folds":
-        return value.mean_over_folds, value.sd_over_folds
-    return value.mean_over_patients, value.sd_over_patients
+def _column(pairs: Sequence[tuple[float, float]], best: str, cohorts: Sequence[str]) -> list[Text]:
+    """Formats one column, each spread below its mean.
 
-
-def _column(pairs: Sequence[tuple[float, float]], cohorts: Sequence[str]) -> list[Text]:
-    """Formats one column with as many decimals throughout as show three digits of its smallest mean."""
+    There are as many decimals throughout as show three digits of the smallest mean, but no more than three, nor than
+    five digits of the largest.
+    """
     sizes = [abs(mean) for mean, _ in pairs if math.isfinite(mean)]
     smallest = min((size for size in sizes if size > 0), default=1.0)
-    decimals = min(3, max(0, 2 - math.floor(math.log10(smallest))))
+    largest = max(sizes, default=1.0) or 1.0
+    decimals = max(0, min(3, 2 - math.floor(math.log10(smallest)), 4 - math.floor(math.log10(largest))))
     cells = []
     for (mean, sd), cohort in zip(pairs, cohorts, strict=True):
-        rivals = [abs(other) for (other, _), its in zip(pairs, cohorts, strict=True) if its == cohort]
-        best = abs(mean) == min((value for value in rivals if math.isfinite(value)), default=None)
-        spread = "" if math.isnan(sd) else f" ± {_number(sd, decimals)}"
-        mark = " *" if best else "  "
-        cells.append(Text(_number(mean, decimals) + spread + mark, style="bold" if best else ""))
+        rivals = [_loss(other, best) for (other, _), its in zip(pairs, cohorts, strict=True) if its == cohort]
+        wins = math.isfinite(mean) and _loss(mean, best) == min(filter(math.isfinite, rivals))
+        number = "-" if math.isnan(mean) else _number(mean, decimals)
+        spread = "" if math.isnan(sd) else f"\n± {_number(sd, decimals)} "
+        cells.append(Text(number + ("*" if wins else " ") + spread, style="bold" if wins else ""))
     return cells
+
+
+def _loss(value: float, best: str) -> float:
+    """Returns what is least for the best value."""
+    return {"low": value, "high": -value, "zero": abs(value)}[best]
 
 
 def _number(value: float, decimals: int) -> str:
@@ -74,9 +86,11 @@ def _caption(summaries: Sequence[Summary], data: str) -> list[str]:
     number = ", ".join(f"{_count(patients, 'patient')} in {_count(folds, 'fold')}" for patients, folds in counts)
     sentences = [
         f"{number}, each patient scored once, by the model that did not train on them.",
-        "Figures are mean ± standard deviation (n - 1): of the fold means, or of the patients.",
-        "MSE over all voxels counts the background too, as the paper's score does. Bias is predicted - true.",
-        "* best of its column.",
+        "Figures are mean ± standard deviation (n - 1) of the fold means.",
+        "MSE over all voxels counts the background too, as the paper's score does; all else is of the brain.",
+        "Bias is predicted - true. Dice is of the tissue with Tmax > 6 s, volume its predicted - true volume.",
+        "White-out is the share of healthy tissue (true Tmax <= 4 s) that is predicted above 6 s.",
+        "* best of its column. results.csv has more metrics, and the spreads over patients.",
     ]
     warning = {
         "phantom": "Phantom data (simulated): not comparable with the paper's numbers.",

@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tmax_jax.metrics import VoxelSums, voxel_sums
+from tmax_jax.metrics import TmaxSums, tmax_sums
 from tmax_jax.training.sharding import Shardings
 from tmax_jax.training.state import TrainState, variables_of
 
 Batch = dict[str, jax.Array]
 Loss = Callable[..., jax.Array]
-Predictor = Callable[[Batch], tuple[jax.Array, VoxelSums]]  # Tmax in seconds, and the sums of its errors
+Predictor = Callable[[Batch], tuple[jax.Array, TmaxSums]]  # Tmax in seconds, and the sums of its errors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,9 +92,26 @@ def make_train_step(
     )
 
 
+def strip_and_score(prediction_s: jax.Array, batch: Batch, task: Task) -> tuple[jax.Array, TmaxSums]:
+    """Strips a predicted map as the task wants it, and sums up its errors.
+
+    Args:
+      prediction_s: float32 `[case, z, y, x]`, predicted Tmax in seconds.
+      batch: `tmax_s`, `mask`, `spacing_mm` and `valid` are used.
+      task: says whether to strip.
+
+    Returns:
+      Tmax in seconds, `[case, z, y, x]`, and the sums of each case; cases with `valid` False count nothing.
+    """
+    if task.strip_prediction:
+        prediction_s = jnp.where(batch["mask"], prediction_s, 0)
+    sums = tmax_sums(prediction_s, batch["tmax_s"], batch["mask"], spacing_mm=batch["spacing_mm"], valid=batch["valid"])
+    return prediction_s, sums
+
+
 def make_predict_step(
     model: nn.Module, task: Task, shardings: Shardings
-) -> Callable[[TrainState, Batch], tuple[jax.Array, VoxelSums]]:
+) -> Callable[[TrainState, Batch], tuple[jax.Array, TmaxSums]]:
     """Builds the step that predicts and scores.
 
     Args:
@@ -107,12 +124,9 @@ def make_predict_step(
       errors a case.
     """
 
-    def predict_step(state: TrainState, batch: Batch) -> tuple[jax.Array, VoxelSums]:
+    def predict_step(state: TrainState, batch: Batch) -> tuple[jax.Array, TmaxSums]:
         output: Any = model.apply(variables_of(state), network_input(batch, task), train=False)
-        prediction_s = output * task.target_scale_s
-        if task.strip_prediction:
-            prediction_s = jnp.where(batch["mask"], prediction_s, 0)
-        return prediction_s, voxel_sums(prediction_s, batch["tmax_s"], batch["mask"])
+        return strip_and_score(output * task.target_scale_s, batch, task)
 
     return jax.jit(
         predict_step,
