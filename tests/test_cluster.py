@@ -51,7 +51,7 @@ def test_a_worker_that_is_killed_half_way_changes_no_bit_of_the_store(tmp_path):
     with open_pool(2) as pool:
         convert_all(pool, tmp_path / "here.zarr")
     cluster: Any  # its type is that of a coroutine where it is used asynchronously
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster:
         pids = {worker.pid for worker in cluster.workers.values()}
 
         def kill_one() -> None:
@@ -71,13 +71,28 @@ def test_a_job_of_slurm_is_a_worker(tmp_path, monkeypatch):
     pytest.importorskip("dask_jobqueue", reason="dask-jobqueue is not installed")
     from dask import config
 
-    commands = {"sbatch": 'bash "$1" >/dev/null 2>&1 & echo Submitted batch job $!', "scancel": "kill $1"}
-    for name, text in commands.items():
+    # As the real one, it keeps a copy of the job's script: the file is deleted at once.
+    run = 'job=$(cat "$1"); bash -c "$job" >/dev/null 2>&1 & echo Submitted batch job $!'
+    for name, text in {"sbatch": run, "scancel": "kill $1"}.items():
         (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     with config.set({"jobqueue.slurm.interface": "lo"}), open_pool(1, slurm=True) as pool:
         assert pool.submit(os.getpid).result(timeout=60) != os.getpid()
+
+
+def test_an_error_ends_the_pool_though_its_workers_never_come():
+    from distributed import LocalCluster
+
+    def submit_and_leave(address: str) -> None:
+        with open_pool(1, scheduler=address) as pool:
+            pool.submit(abs, -1)
+            raise KeyboardInterrupt
+
+    cluster: Any
+    with LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as cluster:
+        with pytest.raises(KeyboardInterrupt):
+            submit_and_leave(cluster.scheduler_address)
 
 
 def test_both_kinds_of_cluster_at_once_are_refused():

@@ -50,7 +50,11 @@ def open_pool(workers: int, *, scheduler: str | None = None, slurm: bool = False
         return
     context = multiprocessing.get_context("spawn")  # a forked copy of a threaded process may hang
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        yield pool
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # leaving would wait for all that was submitted
+            raise
 
 
 @contextlib.contextmanager
@@ -67,7 +71,12 @@ def _open_cluster(workers: int, scheduler: str | None) -> Iterator[Executor]:
             ) from error
         except (OSError, ValueError) as error:
             raise CohortError(f"no Dask scheduler answers at {scheduler or 'the jobs of SLURM'}: {error}") from error
-        yield stack.enter_context(client.get_executor(pure=False))
+        pool = stack.enter_context(client.get_executor(pure=False))
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False)  # leaving would wait for all that was submitted, and for workers that never come
+            raise
 
 
 @contextlib.contextmanager
