@@ -90,9 +90,11 @@ def test_an_error_ends_the_pool_though_its_workers_never_come():
             raise KeyboardInterrupt
 
     cluster: Any
-    with LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as cluster:
-        with pytest.raises(KeyboardInterrupt):
-            submit_and_leave(cluster.scheduler_address)
+    with (
+        LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as cluster,
+        pytest.raises(KeyboardInterrupt),
+    ):
+        submit_and_leave(cluster.scheduler_address)
 
 
 def test_both_kinds_of_cluster_at_once_are_refused():
