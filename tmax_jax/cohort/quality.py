@@ -8,6 +8,7 @@ missing counts for nothing.
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -58,6 +59,13 @@ class Quality:
         return self.bolus >= MIN_BOLUS and self.bolus >= BOLUS_OVER_NOISE * self.noise
 
 
+class Finding(NamedTuple):
+    """What is wrong, and with which number."""
+
+    about: str  # name of a number, such as "motion_mm"
+    text: str
+
+
 def measure(case: Case) -> Quality:
     """Measures one case.
 
@@ -78,10 +86,11 @@ def measure(case: Case) -> Quality:
     weights = mask.sum(axis=(1, 2)) * np.isfinite(by_slice).any(axis=1)
     curve = weights @ np.nan_to_num(_fill_gaps(by_slice)) / max(weights.sum(), 1)
     arrival_s, peak = find_bolus(curve, times_s)
+    first = max(min(NON_STEADY_FRAMES, len(times_s) - 2), 0)
     before = times_s < arrival_s
-    before[:NON_STEADY_FRAMES] = False
+    before[:first] = False
     if before.sum() < 2:  # a bolus at the very start, or none at all
-        before[NON_STEADY_FRAMES : max(NON_STEADY_FRAMES + 2, len(times_s) // 3)] = True
+        before[first : max(first + 2, len(times_s) // 3)] = True
     baseline = curve[before].mean() or 1.0
     slope = np.polyfit(times_s[before], curve[before], 1)[0]
     shift_mm = estimate_shifts_mm(values, inserted, before, spacing_mm)
@@ -107,46 +116,50 @@ def measure(case: Case) -> Quality:
     )
 
 
-def findings_of(quality: Quality) -> list[str]:
+def findings_of(quality: Quality) -> list[Finding]:
     """Says what is wrong with a case, each with the number and the limit that it breaks."""
     q, found = quality, []
     if not q.has_bolus:
         limit = f"limit {MIN_BOLUS:.0%} and {BOLUS_OVER_NOISE:g} times the noise of {q.noise:.2%}"
-        found.append(f"no bolus: the mean signal falls by {q.bolus:.1%} ({limit})")
+        found.append(Finding("bolus_fall_percent", f"no bolus: the mean signal falls by {q.bolus:.1%} ({limit})"))
     else:
-        frames = int((q.times_s < q.arrival_s).sum()) - NON_STEADY_FRAMES
+        frames = max(int((q.times_s < q.arrival_s).sum()) - NON_STEADY_FRAMES, 0)
         if frames < MIN_BASELINE_FRAMES:
-            found.append(
-                f"bolus too early: at {q.arrival_s:.1f} s, after {max(frames, 0)} steady frames"
-                f" (limit {MIN_BASELINE_FRAMES})"
+            text = (
+                f"bolus too early: at {q.arrival_s:.1f} s, after {frames} steady frames (limit {MIN_BASELINE_FRAMES})"
             )
+            found.append(Finding("bolus_arrival_s", text))
         rest_s = q.times_s[-1] - q.peak_s
         if rest_s < AFTER_PEAK_S:
-            found.append(f"bolus too late: {rest_s:.1f} s of scan after its peak (limit {AFTER_PEAK_S:g} s)")
+            text = f"bolus too late: {rest_s:.1f} s of scan after its peak (limit {AFTER_PEAK_S:g} s)"
+            found.append(Finding("bolus_arrival_s", text))
     if abs(q.drift) > MAX_DRIFT:
-        found.append(f"the baseline drifts by {q.drift:+.1%} (limit {MAX_DRIFT:.0%})")
+        found.append(Finding("drift_percent", f"the baseline drifts by {q.drift:+.1%} (limit {MAX_DRIFT:.0%})"))
     if q.spikes:
         names = [f"slice {z + 1}, frame {t + 1}" if z >= 0 else f"frame {t + 1}" for z, t in q.spikes]
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        found.append(f"{len(names)} spikes: {'; '.join(names[:3])}{more} (limit {MAX_SPIKE:.0%} of the baseline)")
+        text = f"spikes: {'; '.join(names[:3])}{more} (limit {MAX_SPIKE:.0%} of the baseline)"
+        found.append(Finding("spikes", text))
     if q.motion_mm > MAX_MOTION_MM:
         frame = int(np.nanargmax(np.linalg.norm(q.shift_mm, axis=1))) + 1
-        found.append(f"motion of {q.motion_mm:.1f} mm at frame {frame} (limit {MAX_MOTION_MM:g} mm)")
+        text = f"motion of {q.motion_mm:.1f} mm at frame {frame} (limit {MAX_MOTION_MM:g} mm)"
+        found.append(Finding("motion_mm", text))
     if q.snr < MIN_SNR:
-        found.append(f"SNR of {q.snr:.1f} over time (limit {MIN_SNR:g})")
-    for what, slices in (("empty", q.empty_slices), ("clipped", q.clipped_slices)):
-        if slices:
-            limit = f" (limit {MAX_CLIPPED:.1%} of values at the maximum)" if what == "clipped" else ""
-            found.append(f"{len(slices)} {what} slices: {_ranges(slices)}{limit}")
+        found.append(Finding("snr", f"SNR of {q.snr:.1f} over time (limit {MIN_SNR:g})"))
+    if q.empty_slices:
+        found.append(Finding("slices", f"slices without any signal: {_ranges(q.empty_slices)} (limit 0)"))
+    if q.clipped_slices:
+        text = f"slices clipped at the top: {_ranges(q.clipped_slices)} (limit {MAX_CLIPPED:.1%} of their values)"
+        found.append(Finding("slices", text))
     if q.missing_images:
-        share = q.missing_images / q.images
-        found.append(f"{q.missing_images} of {q.images} images missing ({share:.1%})")
+        text = f"{q.missing_images} of {q.images} images missing ({q.missing_images / q.images:.1%}, limit 0)"
+        found.append(Finding("missing_images", text))
     if not q.has_tmax:
-        found.append("no Tmax map")
+        found.append(Finding("map", "no Tmax map: no target to learn"))
     return found
 
 
-def mask_findings(mask_ml: Mapping[str, float]) -> dict[str, str]:
+def mask_findings(mask_ml: Mapping[str, float]) -> dict[str, Finding]:
     """Compares the masks' volumes with the cohort's median.
 
     Args:
@@ -156,18 +169,21 @@ def mask_findings(mask_ml: Mapping[str, float]) -> dict[str, str]:
       What was found by case id; nothing in a cohort of fewer than three.
 
     Example:
-      >>> mask_findings({"a": 1500.0, "b": 1600.0, "c": 900.0})
-      {'c': 'mask of 900 ml, -40% from the median of 1500 ml (limit 30%)'}
+      >>> mask_findings({"a": 1500.0, "b": 1600.0, "c": 900.0})["c"].text
+      'mask of 900 ml, -40% from the median of 1500 ml (limit 30%)'
     """
     if len(mask_ml) < 3:
         return {}
     median = float(np.median(list(mask_ml.values()))) or 1.0
-    return {
-        case: f"mask of {ml:.0f} ml, {ml / median - 1:+.0%} from the median of {median:.0f} ml"
-        f" (limit {MAX_MASK_CHANGE:.0%})"
-        for case, ml in mask_ml.items()
-        if abs(ml / median - 1) > MAX_MASK_CHANGE
-    }
+    found = {}
+    for case, ml in mask_ml.items():
+        change = ml / median - 1
+        if abs(change) > MAX_MASK_CHANGE:
+            text = (
+                f"mask of {ml:.0f} ml, {change:+.0%} from the median of {median:.0f} ml (limit {MAX_MASK_CHANGE:.0%})"
+            )
+            found[case] = Finding("mask_ml", text)
+    return found
 
 
 def _ranges(slices: tuple[int, ...]) -> str:
@@ -195,7 +211,7 @@ def find_bolus(curve: np.ndarray, times_s: np.ndarray) -> tuple[float, int]:
       Cheong et al. 2003, Phys Med Biol 48:N83 (arrival by a piecewise linear fit).
     """
     smooth = ndimage.median_filter(curve, 3)  # one bad frame is no bolus
-    peak = NON_STEADY_FRAMES + int(np.argmin(smooth[NON_STEADY_FRAMES:]))
+    peak = int(np.argmin(smooth[NON_STEADY_FRAMES:])) + NON_STEADY_FRAMES if len(curve) > NON_STEADY_FRAMES else 0
     times, fitted = times_s[NON_STEADY_FRAMES : peak + 1], curve[NON_STEADY_FRAMES : peak + 1]
     if len(times) < 3:
         return math.nan, peak
@@ -235,7 +251,7 @@ def find_spikes(by_slice: np.ndarray, before: np.ndarray, bolus: np.ndarray) -> 
     )
 
 
-def _outliers(bend: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _outliers(bend: np.ndarray) -> tuple[np.ndarray, ...]:
     """Where curves bend more than the limit, than by chance, and than right beside: a spike bends thrice."""
     size = np.nan_to_num(np.abs(bend))
     by_chance = 6 * 1.4826 * np.nanmedian(size, axis=1, keepdims=True)
@@ -266,7 +282,7 @@ def _fill_gaps(by_slice: np.ndarray) -> np.ndarray:
 
 def _temporal_snr(values: np.ndarray, mask: np.ndarray, inserted: np.ndarray, before: np.ndarray) -> float:
     """Median over voxels of mean over standard deviation; the latter from successive frames, so without drift."""
-    z, y, x = np.nonzero(mask & (~inserted[:, before]).any(axis=1)[:, None, None])
+    z, y, x = np.nonzero(mask & np.any(~inserted[:, before], axis=1, keepdims=True)[..., None])
     chosen = slice(None, None, max(1, len(z) // _SNR_VOXELS))
     frames = np.flatnonzero(before)
     signal = values[z[chosen], y[chosen], x[chosen]][:, frames].astype(np.float64)
