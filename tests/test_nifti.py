@@ -86,7 +86,8 @@ def test_what_dcm2niix_made_of_dicom_files_is_the_array_of_those_files(tmp_path,
     [patient], _ = find_patients(out.parent)
     assert convert_nifti(patient, "case-0001", tmp_path / "c.zarr", Rules()).status == "converted"
     case, wanted = read_case(tmp_path / "c.zarr", "case-0001", maps=()), reference["dicom_layout"]
-    slope = np.asarray(nifti1.load(patient.perfusion[0]).dataobj.slope)  # the reference holds values before rescale
+    slope = nifti1.load(patient.perfusion[0]).dataobj.slope  # pyright: ignore[reportAttributeAccessIssue] (of an array proxy)
+    # The reference holds values before rescale.
     stored = np.round(np.ascontiguousarray(np.moveaxis(case.perfusion, 0, 2)) / slope)  # pyright: ignore[reportArgumentType]
     assert hashlib.sha256(stored.astype(wanted["dtype"]).tobytes()).hexdigest() == wanted["sha256"]
     row_column_slice = np.array(wanted["affine_RAS_of_(row,col,slice)"])

@@ -11,7 +11,7 @@ def estimate_shifts_mm(
     """Estimates how far the head lies from where it lay in the baseline, by phase correlation of two projections.
 
     The phase of a spectrum tells where edges are, not how bright they are, so that the bolus moves little. Turning is
-    not estimated.
+    not estimated; along the slices it reads low, by a tenth with 24 slices and by a third with 12.
 
     Args:
       values: `[z, y, x, time]`.

@@ -100,7 +100,7 @@ def measure(case: Case) -> Quality:
         times_s=times_s,
         arrival_s=arrival_s,
         peak_s=float(times_s[peak]),
-        bolus=float(1 - ndimage.median_filter(curve, 3)[peak] / baseline),
+        bolus=float(1 - curve[peak] / baseline),
         noise=float(np.diff(curve[before]).std() / math.sqrt(2) / baseline),
         drift=float(slope * np.ptp(times_s[before]) / baseline),
         spikes=find_spikes(by_slice, before, (times_s >= arrival_s - 3) & (times_s <= arrival_s + AFTER_PEAK_S)),
@@ -211,7 +211,9 @@ def find_bolus(curve: np.ndarray, times_s: np.ndarray) -> tuple[float, int]:
       Cheong et al. 2003, Phys Med Biol 48:N83 (arrival by a piecewise linear fit).
     """
     smooth = ndimage.median_filter(curve, 3)  # one bad frame is no bolus
-    peak = int(np.argmin(smooth[NON_STEADY_FRAMES:])) + NON_STEADY_FRAMES if len(curve) > NON_STEADY_FRAMES else 0
+    lowest = int(np.argmin(smooth[NON_STEADY_FRAMES:])) + NON_STEADY_FRAMES if len(curve) > NON_STEADY_FRAMES else 0
+    beside = max(lowest - 1, 0)
+    peak = beside + int(np.argmin(curve[beside : lowest + 2]))
     times, fitted = times_s[NON_STEADY_FRAMES : peak + 1], curve[NON_STEADY_FRAMES : peak + 1]
     if len(times) < 3:
         return math.nan, peak

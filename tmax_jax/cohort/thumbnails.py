@@ -45,10 +45,10 @@ def slice_png(
     factors = _HEIGHT / size[0] * np.array(spacing_mm)
     shown = image.astype(np.float64) if outline else np.where(mask, image, 0.0)
     scaled = np.asarray(ndimage.zoom(shown, factors, order=1, grid_mode=True, mode="nearest"))
-    inside = ndimage.zoom(mask.astype(np.float32), factors, order=1, grid_mode=True, mode="nearest") > 0.5
+    inside = np.asarray(ndimage.zoom(mask * 1.0, factors, order=1, grid_mode=True, mode="nearest")) > 0.5
     pixels = matplotlib.colormaps[colours](np.clip(scaled / (top or 1.0), 0, 1))[..., :3]
     if outline:
-        pixels[inside & ~ndimage.binary_erosion(inside)] = _OUTLINE
+        pixels[inside & np.logical_not(ndimage.binary_erosion(inside))] = _OUTLINE
     else:
         pixels[~inside] = 0.0
     file = io.BytesIO()
