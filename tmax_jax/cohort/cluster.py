@@ -1,13 +1,13 @@
-"""Where a cohort's tasks run: processes of this machine, a Dask cluster that is there, or jobs of SLURM.
+"""Where a cohort's tasks run: on this machine, on a Dask cluster that is there, or in jobs of SLURM.
 
-All three give a `concurrent.futures.Executor`, so that whoever submits tasks knows nothing of where they run. On a
+All of them give a `concurrent.futures.Executor`, so that whoever submits tasks knows nothing of where they run. On a
 cluster every worker must see the patients' files and the store under the same names.
 """
 
 import contextlib
 import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
 from tmax_jax.cohort.store import CohortError
@@ -23,7 +23,8 @@ def open_pool(workers: int, *, scheduler: str | None = None, slurm: bool = False
     A task that was running on a worker of a cluster when that died, or that was waiting for it, runs again on another.
 
     Args:
-      workers: processes, or jobs of SLURM; with `scheduler`, those that are there are used instead.
+      workers: processes, one being this process itself, or jobs of SLURM; with `scheduler`, those that are there are
+        used instead.
       scheduler: address of a Dask scheduler, such as "tcp://node7:8786".
       slurm: start Dask workers as jobs of SLURM. Partition, account, time limit and whatever else a site wants are
         read from Dask's own configuration, `jobqueue.slurm` in ~/.config/dask/jobqueue.yaml.
@@ -49,7 +50,7 @@ def open_pool(workers: int, *, scheduler: str | None = None, slurm: bool = False
             yield pool
         return
     context = multiprocessing.get_context("spawn")  # a forked copy of a threaded process may hang
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ThreadPoolExecutor(1) if workers == 1 else ProcessPoolExecutor(workers, mp_context=context) as pool:
         try:
             yield pool
         except BaseException:

@@ -13,7 +13,6 @@ from nibabel.wrapstruct import WrapStructError
 
 from tmax_jax.cohort.store import CohortError
 from tmax_jax.dicom.geometry import LPS_TO_RAS
-from tmax_jax.dicom.pixels import smallest_integer
 
 _MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 _MAX_BYTES = 1 << 29  # of stored values; a patient at full size has 47 MB
@@ -73,10 +72,19 @@ def read_values(image: Any, path: Path) -> tuple[np.ndarray, int]:
     stored = stored.astype(stored.dtype.newbyteorder("="), copy=False).reshape(*image.shape[:3], -1)
     if stored.dtype.kind in "iu" and slope.is_integer() and intercept.is_integer():
         plain = slope == 1 and intercept == 0 and stored.dtype.itemsize <= 2
-        return (stored if plain else smallest_integer(stored.astype(np.int64) * int(slope) + int(intercept))), 0
+        return (stored if plain else _smallest(stored.astype(np.int64) * int(slope) + int(intercept))), 0
     values = stored.astype(np.float64) * slope + intercept
     bad = ~np.isfinite(values)
     return np.where(bad, 0.0, values).astype(np.float32), int(bad.sum())
+
+
+def _smallest(values: np.ndarray) -> np.ndarray:
+    """Stores integers in the smallest of int16, uint16 and int32 that holds them, else as float32."""
+    low, high = int(values.min(initial=0)), int(values.max(initial=0))
+    for dtype in (np.int16, np.uint16, np.int32):
+        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+            return values.astype(dtype)
+    return values.astype(np.float32)
 
 
 def _affine_mm(image: Any) -> np.ndarray:
