@@ -1,14 +1,31 @@
-"""The store: whole or absent, and open to other readers."""
+"""The store: whole or absent, in a folder or elsewhere, and open to other readers."""
 
+import dataclasses
 import json
+import logging
+import os
+import threading
+import time
+import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray
 import zarr
+from moto.server import ThreadedMotoServer
 
-from tmax_jax.cohort.store import Case, CohortError, list_cases, read_attributes, read_case, write_case
+from tmax_jax.cohort.store import (
+    Case,
+    CohortError,
+    has_case,
+    list_cases,
+    path_beside,
+    read_attributes,
+    read_case,
+    remove_abandoned,
+    write_case,
+)
 
 
 def make_case(case_id: str = "case-0001", *, dtype: type = np.int16, seed: int = 0) -> Case:
@@ -18,6 +35,135 @@ def make_case(case_id: str = "case-0001", *, dtype: type = np.int16, seed: int =
     maps = {"tmax": rng.uniform(0, 17, shape).astype(np.float32)}
     attributes = {"data": "phantom", "maps": {"tmax": {"unit": "s"}}, "frame_times_s": [0.0, 1.5, 3.0, 4.5]}
     return Case(case_id, perfusion, rng.random(shape) > 0.5, rng.random((3, 4)) > 0.9, maps, attributes)
+
+
+@pytest.fixture(scope="module")
+def s3_server():
+    """The address of an S3 server on this machine, with a bucket called scans."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "test")
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)  # else a line a request
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        server.start()
+        host, port = server.get_host_and_port()
+        urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/scans", method="PUT")).close()
+        yield f"http://{host}:{port}"
+        server.stop()
+
+
+@pytest.fixture(params=["folder", "memory", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty place of each kind."""
+    if request.param == "folder":
+        return str(tmp_path / "cohort.zarr")
+    if request.param == "memory":
+        return f"memory://{tmp_path}/cohort.zarr"
+    place = {"driver": "s3", "bucket": "scans", "path": f"{tmp_path.name}/cohort.zarr", "aws_region": "us-east-1"}
+    return json.dumps(place | {"endpoint": request.getfixturevalue("s3_server")})
+
+
+def test_every_place_holds_a_cohort(store: str) -> None:
+    for number in (2, 1):
+        write_case(store, make_case(f"case-000{number}", seed=number))
+    assert list_cases(store) == ["case-0001", "case-0002"]
+    assert has_case(store, "case-0002")
+    assert not has_case(store, "case-0003")
+    case, again = make_case("case-0002", seed=2), read_case(store, "case-0002")
+    np.testing.assert_array_equal(again.perfusion, case.perfusion)
+    np.testing.assert_array_equal(again.mask, case.mask)
+    np.testing.assert_array_equal(again.inserted, case.inserted)
+    np.testing.assert_array_equal(again.maps["tmax"], case.maps["tmax"])
+    assert read_attributes(store, "case-0001")["data"] == "phantom"
+
+
+def test_what_an_older_case_had_and_a_newer_has_not_is_gone_everywhere(store: str) -> None:
+    case = make_case()
+    write_case(store, case)
+    write_case(store, Case("case-0001", None, case.mask, case.inserted, {}, {"data": "real"}))
+    again = read_case(store, "case-0001", maps=None)
+    assert again.perfusion is None
+    assert not again.maps
+
+
+def test_a_writing_that_fails_half_way_shows_nothing_half_new(store: str) -> None:
+    write_case(store, make_case(seed=0))
+    newer = make_case(seed=1)
+    bad = dataclasses.replace(newer, perfusion=np.full((*newer.mask.shape, 4), "x", object))
+    with pytest.raises(ValueError, match="object"):
+        write_case(store, bad)
+    if store.startswith("/"):  # a folder still has the whole old one, and nothing else
+        np.testing.assert_array_equal(read_case(store, "case-0001").mask, make_case(seed=0).mask)
+        assert sorted(os.listdir(store)) == ["case-0001", "zarr.json"]
+    else:
+        assert list_cases(store) == []
+    write_case(store, newer)
+    np.testing.assert_array_equal(read_case(store, "case-0001").perfusion, newer.perfusion)
+
+
+def test_who_reads_while_a_case_is_replaced_gets_one_version_or_an_error(store: str) -> None:
+    versions = [dataclasses.replace(make_case(seed=seed), attributes={"version": seed}) for seed in range(12)]
+    write_case(store, versions[0])
+    done = threading.Event()
+    seen: list[int] = []
+
+    def read() -> None:
+        while not done.is_set():
+            try:
+                case = read_case(store, "case-0001")
+            except CohortError:
+                continue
+            version = versions[case.attributes["version"]]
+            same = np.array_equal(case.mask, version.mask) and np.array_equal(case.perfusion, version.perfusion)  # pyright: ignore[reportArgumentType] (it has perfusion)
+            seen.append(case.attributes["version"] if same else -1)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for version in versions[1:]:
+        write_case(store, version)
+        read_before, deadline = len(seen), time.monotonic() + 5
+        while len(seen) == read_before and time.monotonic() < deadline:
+            time.sleep(0.001)  # at least one reading a version, while the next writing starts
+    done.set()
+    reader.join()
+    assert -1 not in seen
+    assert len(set(seen)) > 6
+
+
+def test_an_unchanged_case_is_known_in_no_time(tmp_path: Path) -> None:
+    case = make_case()
+    times = {"frame_times_s": np.arange(60.0).tolist(), "findings": ["a finding"] * 100}
+    for number in range(50):
+        write_case(tmp_path, dataclasses.replace(case, case_id=f"case-{number:04d}", attributes=times))
+    start = time.perf_counter()
+    for number in range(50):
+        read_attributes(tmp_path, f"case-{number:04d}")
+    assert (time.perf_counter() - start) / 50 < 0.02
+
+
+def test_what_a_killed_process_left_is_removed_once_it_is_old(tmp_path: Path) -> None:
+    write_case(tmp_path, make_case())
+    old, young = tmp_path / ".case-0002.0123abcd", tmp_path / ".case-0003.4567cdef"
+    for folder in (old, young):
+        folder.mkdir()
+        (folder / "part").write_bytes(b"half")
+    os.utime(old, (time.time() - 7200, time.time() - 7200))
+    assert remove_abandoned(tmp_path) == 1
+    assert sorted(os.listdir(tmp_path)) == [young.name, "case-0001", "zarr.json"]
+    assert remove_abandoned("memory://nothing") == 0
+
+
+def test_a_place_that_is_none_is_named_with_what_would_be_one() -> None:
+    for place in ("ftp://host/cohort.zarr", "{not json", '{"driver": "no such"}'):
+        with pytest.raises(CohortError, match="is no place for a store"):
+            list_cases(place)
+
+
+def test_what_belongs_beside_a_store_stays_on_this_machine(tmp_path: Path) -> None:
+    assert path_beside(tmp_path / "cohort.zarr", ".qc") == tmp_path / "cohort.zarr.qc"
+    assert path_beside(f"file://{tmp_path}/cohort.zarr/", ".qc") == tmp_path / "cohort.zarr.qc"
+    assert path_beside('{"driver": "s3", "bucket": "scans", "path": "a/b.zarr/"}', ".qc") == Path("b.zarr.qc")
+    assert path_beside("s3://scans", ".qc") == Path("cohort.zarr.qc")
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.float32])

@@ -1,15 +1,27 @@
-"""The cohort on disk: one zarr v3 group a case, one shard an array, readable by zarr-python and xarray.
+"""The cohort's store: one zarr v3 group a case, one shard an array, readable by zarr-python and xarray.
 
 What is stored is what the scanner measured. The mask and the intensity scale lie beside it and are applied on
 reading, so that another choice of preprocessing needs no second conversion.
 
   cohort.zarr/case-0001/   perfusion [z, y, x, time]   mask [z, y, x]   inserted [z, time]   maps/tmax [z, y, x]
+
+A store lies in a folder, or wherever else tensorstore writes to: `memory://`, `s3://bucket/path`, `gs://bucket/path`. A
+server that speaks S3 but is not Amazon's is named by tensorstore's own description of a place, in JSON:
+
+  {"driver": "s3", "bucket": "scans", "path": "cohort.zarr/", "endpoint": "https://s3.example.org"}
+
+A case exists when its group's zarr.json does. In a folder it is written under a name that nobody reads, then renamed.
+Elsewhere nothing can be renamed: the old zarr.json is deleted first, the new one written last, so that a case is
+absent while it is replaced, never half new. One process at a time may write a case.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
+import secrets
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +36,10 @@ _AXES = {
     "inserted": ("z", "time"),
 }
 _MAP_AXES = ("z", "y", "x")
+_ZARR = {"driver": "zarr3"}
+_ABANDONED_S = 3600.0  # a case is written in seconds; what is half written after an hour was left by a dead process
+# One context for all stores: `memory://` lives in it. A server that does not answer is an error after half a minute.
+_CONTEXT = ts.Context({"s3_request_retries": {"max_retries": 5}, "gcs_request_retries": {"max_retries": 5}})
 
 
 class CohortError(ValueError):
@@ -46,47 +62,46 @@ def write_case(store: str | Path, case: Case) -> None:
     """Writes a case so that it is there whole or not at all.
 
     Args:
-      store: folder of the cohort; made when absent.
+      store: folder of the cohort, or another place; made when absent.
       case: replaces a case of the same id.
 
     Raises:
-      CohortError: arrays of one case that do not fit each other.
+      CohortError: arrays of one case that do not fit each other, or a place that is none.
 
     Example:
-      `write_case("cohort.zarr", Case("case-0001", perfusion, mask, inserted, {"tmax": tmax_s}, attributes))`
+      >>> shape = (2, 4, 4)
+      >>> images, inserted = np.zeros((*shape, 3), np.int16), np.zeros((2, 3), bool)
+      >>> write_case("memory://example.zarr", Case("case-0001", images, np.ones(shape, bool), inserted, {}, {}))
+      >>> list_cases("memory://example.zarr")
+      ['case-0001']
     """
     _check_shapes(case)
-    store = Path(store)
-    store.mkdir(parents=True, exist_ok=True)
-    if not (store / "zarr.json").exists():
-        _write_group(store, {"schema_version": SCHEMA_VERSION})
-    final = store / case.case_id
-    temporary = store / f".{case.case_id}.{os.getpid()}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    maps = {name: {"axes": list(_MAP_AXES)} for name in case.maps}
-    described = {name: {**maps[name], **case.attributes.get("maps", {}).get(name, {})} for name in maps}
-    _write_group(temporary, {"schema_version": SCHEMA_VERSION, **case.attributes, "maps": described})
-    for name, axes in _AXES.items():
-        values = getattr(case, name)
-        if values is not None:
-            _write_array(temporary / name, values, axes)
-    _write_group(temporary / "maps", {})
-    for name, values in case.maps.items():
-        _write_array(temporary / "maps" / name, values.astype(np.float32, copy=False), _MAP_AXES)
-    if final.exists():
-        old = store / f".{case.case_id}.{os.getpid()}.old"
-        final.rename(old)
+    root = _open(store)
+    if not _exists(root, "zarr.json"):
+        _write_group(root, {"schema_version": SCHEMA_VERSION})
+    folder = _folder(store)
+    if folder is None:
+        root.write(f"{case.case_id}/zarr.json", None).result()  # from here on there is no such case
+        (root / f"{case.case_id}/").delete_range(ts.KvStore.KeyRange()).result()
+        _write(root / f"{case.case_id}/", case)
+        return
+    final, temporary = folder / case.case_id, folder / f".{case.case_id}.{secrets.token_hex(4)}"
+    old = temporary.with_name(f"{temporary.name}.old")
+    try:
+        _write(root / f"{temporary.name}/", case)
+        with contextlib.suppress(FileNotFoundError):  # a new case
+            final.rename(old)
         temporary.rename(final)
-        shutil.rmtree(old)
-    else:
-        temporary.rename(final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def read_case(store: str | Path, case_id: str, *, maps: Sequence[str] | None = ("tmax",)) -> Case:
     """Reads a case into memory.
 
     Args:
-      store: folder of the cohort.
+      store: folder of the cohort, or another place.
       case_id: one of `list_cases`.
       maps: names of the maps to read; None reads all that the case has.
 
@@ -94,13 +109,12 @@ def read_case(store: str | Path, case_id: str, *, maps: Sequence[str] | None = (
       The case, its arrays as they were written.
 
     Raises:
-      CohortError: no such store, case or map.
+      CohortError: no such store, case or map; or the case was replaced while it was read.
 
     Example:
       `read_case("cohort.zarr", "case-0001").perfusion.shape  # (24, 128, 128, 60)`
     """
-    attributes = read_attributes(store, case_id)
-    folder = Path(store) / case_id
+    attributes, version = _read_group(store, case_id)
     stored = attributes["maps"]
     names = list(stored) if maps is None else list(maps)
     missing = [name for name in names if name not in stored]
@@ -108,11 +122,16 @@ def read_case(store: str | Path, case_id: str, *, maps: Sequence[str] | None = (
         raise CohortError(
             f"{case_id} of {store} has no map {', '.join(missing)}; it has: {', '.join(stored) or 'none'}"
         )
-    arrays = {name: folder / name for name in _AXES if (folder / name).exists()}
-    arrays |= {f"maps/{name}": folder / "maps" / name for name in names}
-    opened = {name: ts.open(_spec(path), open=True) for name, path in arrays.items()}
-    reads = {name: array.result().read() for name, array in opened.items()}
-    values = {name: np.asarray(read.result()) for name, read in reads.items()}
+    place = _open(store) / f"{case_id}/"
+    try:
+        arrays = [name for name in _AXES if _exists(place, f"{name}/zarr.json")] + [f"maps/{name}" for name in names]
+        opened = {name: ts.open(_ZARR, kvstore=place / f"{name}/", open=True, context=_CONTEXT) for name in arrays}
+        reads = {name: array.result().read() for name, array in opened.items()}
+        values = {name: np.asarray(read.result()) for name, read in reads.items()}
+        if place.read("zarr.json").result().stamp.generation != version:
+            raise ValueError("another process replaced it meanwhile; read it again")
+    except ValueError as error:
+        raise CohortError(f"{case_id} of {store} cannot be read: {error}") from error
     return Case(
         case_id=case_id,
         perfusion=values.get("perfusion"),
@@ -123,22 +142,18 @@ def read_case(store: str | Path, case_id: str, *, maps: Sequence[str] | None = (
     )
 
 
+def has_case(store: str | Path, case_id: str) -> bool:
+    """Returns whether the case is there, whole; False where there is no store."""
+    return _exists(_open(store), f"{case_id}/zarr.json")
+
+
 def read_attributes(store: str | Path, case_id: str) -> dict[str, Any]:
     """Returns what is known about a case, without its arrays.
 
     Raises:
       CohortError: no such store or case, or one written by a newer version.
     """
-    path = Path(store) / case_id / "zarr.json"
-    if not path.exists():
-        raise CohortError(f"{store} has no case {case_id!r}; it has: {', '.join(list_cases(store)) or 'none'}")
-    attributes = json.loads(path.read_text())["attributes"]
-    if attributes["schema_version"] > SCHEMA_VERSION:
-        raise CohortError(
-            f"{case_id} of {store} has schema version {attributes['schema_version']}, this software knows"
-            f" {SCHEMA_VERSION}: install a newer tmax_jax, or convert the cohort again"
-        )
-    return attributes
+    return _read_group(store, case_id)[0]
 
 
 def list_cases(store: str | Path) -> list[str]:
@@ -147,12 +162,99 @@ def list_cases(store: str | Path) -> list[str]:
     Raises:
       CohortError: there is no store.
     """
-    store = Path(store)
-    if not (store / "zarr.json").exists():
+    root = _open(store)
+    if not _exists(root, "zarr.json"):
         raise CohortError(
             f"there is no cohort at {store}; make one with: python -m tmax_jax.convert --dicom_dir=DIR --out={store}"
         )
-    return sorted(path.parent.name for path in store.glob("[!.]*/zarr.json"))
+    paths = [key.decode().split("/") for key in root.list().result()]
+    return sorted(path[0] for path in paths if len(path) == 2 and path[1] == "zarr.json" and path[0][0] != ".")
+
+
+def remove_abandoned(store: str | Path) -> int:
+    """Removes what killed processes left half written in a folder; elsewhere the next writing of a case does it.
+
+    Returns:
+      The number of cases of which something was left. Those younger than an hour stay: someone may be at work.
+    """
+    folder = _folder(store)
+    left = list(folder.glob(".*.*")) if folder else []
+    left = [path for path in left if path.is_dir() and time.time() - path.stat().st_mtime > _ABANDONED_S]
+    for path in left:
+        shutil.rmtree(path, ignore_errors=True)
+    return len(left)
+
+
+def path_beside(store: str | Path, ending: str) -> Path:
+    """Returns a path on this machine for what belongs to a store but must not lie in it.
+
+    Args:
+      store: folder of the cohort, or another place.
+      ending: such as ".private.json".
+
+    Returns:
+      The store's own path with the ending; for a store elsewhere, its last name with the ending in the current folder.
+
+    Example:
+      >>> str(path_beside("s3://scans/2026/cohort.zarr", ".private.json"))
+      'cohort.zarr.private.json'
+    """
+    folder = _folder(store) or Path(Path(_spec(store).get("path", "")).name or "cohort.zarr")
+    return folder.with_name(f"{folder.name}{ending}")
+
+
+def _open(store: str | Path) -> ts.KvStore:
+    """Opens a place; keys are relative to it."""
+    return ts.KvStore.open(_spec(store), context=_CONTEXT).result()
+
+
+def _spec(store: str | Path) -> dict[str, Any]:
+    """Describes a place as tensorstore does; its path is empty or ends in a slash."""
+    text = str(store)
+    try:
+        if text.startswith("{"):
+            spec = json.loads(text)
+        elif "://" in text:
+            spec = ts.KvStore.Spec(text).to_json()
+        else:
+            spec = {"driver": "file", "path": os.path.abspath(text)}
+        path = spec.get("path", "").rstrip("/")
+        return ts.KvStore.Spec(spec | {"path": f"{path}/" if path else ""}).to_json()
+    except ValueError as error:
+        raise CohortError(
+            f"{text} is no place for a store ({error}); name a folder, memory://NAME, s3://BUCKET/PATH, gs://BUCKET/PATH"
+            " or tensorstore's JSON of a key-value store"
+        ) from error
+
+
+def _folder(store: str | Path) -> Path | None:
+    """The folder of a store on a file system; None elsewhere."""
+    spec = _spec(store)
+    return Path(spec["path"]) if spec["driver"] == "file" else None
+
+
+def _read_group(store: str | Path, case_id: str) -> tuple[dict[str, Any], bytes]:
+    """Reads a case's attributes, and what changes whenever they are written."""
+    try:
+        found = _open(store).read(f"{case_id}/zarr.json").result()
+    except ValueError as error:
+        raise CohortError(f"{store} cannot be read: {error}") from error
+    if found.state == "missing":
+        raise CohortError(f"{store} has no case {case_id!r}; it has: {', '.join(list_cases(store)) or 'none'}")
+    attributes = json.loads(found.value)["attributes"]
+    if attributes["schema_version"] > SCHEMA_VERSION:
+        raise CohortError(
+            f"{case_id} of {store} has schema version {attributes['schema_version']}, this software knows"
+            f" {SCHEMA_VERSION}: install a newer tmax_jax, or convert the cohort again"
+        )
+    return attributes, found.stamp.generation
+
+
+def _exists(root: ts.KvStore, key: str) -> bool:
+    try:
+        return root.read(key).result().state == "value"
+    except ValueError as error:
+        raise CohortError(f"{root.url} cannot be read: {error}") from error
 
 
 def _check_shapes(case: Case) -> None:
@@ -167,13 +269,26 @@ def _check_shapes(case: Case) -> None:
         raise CohortError(f"{case.case_id}: the mask [z, y, x] is {shape}, but {'; '.join(wrong)}")
 
 
-def _write_group(folder: Path, attributes: dict[str, Any]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+def _write(place: ts.KvStore, case: Case) -> None:
+    """Writes a case's arrays, all at once, and then its group."""
+    maps = {
+        name: {"axes": list(_MAP_AXES), **case.attributes.get("maps", {}).get(name, {})} for name in sorted(case.maps)
+    }
+    arrays = {name: (getattr(case, name), axes) for name, axes in _AXES.items() if getattr(case, name) is not None}
+    arrays |= {f"maps/{name}": (values.astype(np.float32, copy=False), _MAP_AXES) for name, values in case.maps.items()}
+    writes = [_write_array(place / f"{name}/", values, axes) for name, (values, axes) in arrays.items()]
+    for write in writes:
+        write.result()
+    _write_group(place / "maps/", {})
+    _write_group(place, {"schema_version": SCHEMA_VERSION, **case.attributes, "maps": maps})
+
+
+def _write_group(place: ts.KvStore, attributes: dict[str, Any]) -> None:
     text = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes}, indent=1, allow_nan=False)
-    (folder / "zarr.json").write_text(text + "\n")
+    place.write("zarr.json", f"{text}\n".encode()).result()
 
 
-def _write_array(folder: Path, values: np.ndarray, axes: Sequence[str]) -> None:
+def _write_array(place: ts.KvStore, values: np.ndarray, axes: Sequence[str]) -> ts.Future[None]:
     dtype = values.dtype
     blosc = {"cname": "zstd", "clevel": 3, "shuffle": "bitshuffle", "typesize": dtype.itemsize}
     inner = {
@@ -190,9 +305,5 @@ def _write_array(folder: Path, values: np.ndarray, axes: Sequence[str]) -> None:
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(values.shape)}},
         "codecs": [{"name": "sharding_indexed", "configuration": inner}],
     }
-    array = ts.open(_spec(folder) | {"metadata": metadata}, create=True).result()
-    array.write(np.ascontiguousarray(values)).result()
-
-
-def _spec(folder: Path) -> dict[str, Any]:
-    return {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(folder)}}
+    array = ts.open(_ZARR | {"metadata": metadata}, kvstore=place, create=True, context=_CONTEXT).result()
+    return array.write(np.ascontiguousarray(values)).commit
