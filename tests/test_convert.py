@@ -14,7 +14,8 @@ from rich.console import Console
 
 from tests.dicom_dev import scan as real_scan
 from tests.phantom_cohort import FRAMES, SIZE, cohort_folder, simulate
-from tmax_jax.cohort.convert import Outcome, Rules
+from tmax_jax.cohort.convert import Outcome
+from tmax_jax.cohort.select import Rules
 from tmax_jax.cohort.store import CohortError, list_cases, read_case
 from tmax_jax.convert import convert_cohort
 
@@ -121,7 +122,8 @@ def test_up_to_five_percent_missing_is_kept_as_zeros_in_place(tmp_path, missing,
     [outcome] = convert(dicom, tmp_path / "cohort.zarr")
     assert (outcome.status, outcome.found, outcome.expected) == (status, IMAGES - missing, IMAGES)
     if status == "dropped":
-        assert outcome.notes == ("17 of 320 perfusion images missing (5.3% > 5%)",)
+        assert outcome.notes[0] == "17 of 320 perfusion images missing (5.3% > 5%)"
+        assert outcome.notes[1].startswith("missing: slice ")
         assert not (tmp_path / "cohort.zarr").exists()
         return
     case = read_case(tmp_path / "cohort.zarr", outcome.case_id)
