@@ -11,30 +11,22 @@ converted.
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from collections.abc import Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 from absl import flags
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from tmax_jax import cli
-from tmax_jax.cohort.convert import Outcome, convert_patient, unchanged_case
+from tmax_jax.cohort.convert import Outcome
 from tmax_jax.cohort.inspect import inspect, print_inspection
-from tmax_jax.cohort.scan import (
-    Scan,
-    changed_files,
-    files_of,
-    list_files,
-    name_cases,
-    read_private,
-    scan,
-    write_private,
-)
+from tmax_jax.cohort.run import convert_folder
+from tmax_jax.cohort.scan import list_files, scan
 from tmax_jax.cohort.select import Rules
 from tmax_jax.cohort.store import CohortError
 from tmax_jax.dicom.timing import TIME_KEYS
@@ -120,98 +112,17 @@ def inspect_folder(folder: Path, rules: Rules, workers: int, *, as_json: bool) -
 def convert_cohort(
     folder: Path, out: Path, rules: Rules, workers: int, console: Console
 ) -> tuple[list[Outcome], list[str]]:
-    """Converts every patient of a folder; one bad patient never stops the others.
-
-    Args:
-      folder: with the DICOM files.
-      out: the store.
-      rules: of the conversion.
-      workers: processes.
-      console: for the progress bar.
-
-    Returns:
-      The outcomes by case id, and the files that were no images.
-
-    Raises:
-      CohortError: no DICOM image at all.
-    """
+    """Converts every patient of a folder with a progress bar; as `cohort.run.convert_folder`, with its own pool."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with make_pool(workers) as pool, Progress(*columns, console=console) as progress:
-        return convert_with(pool, folder, out, rules, progress)
+        bars: dict[str, TaskID] = {}
 
+        def on_progress(what: str, done: int, total: int) -> None:
+            if what not in bars:
+                bars[what] = progress.add_task(what)
+            progress.update(bars[what], completed=done, total=total)
 
-def convert_with(
-    pool: Executor, folder: Path, out: Path, rules: Rules, progress: Progress
-) -> tuple[list[Outcome], list[str]]:
-    """Does what `convert_cohort` says on any executor, such as a cluster's.
-
-    Args:
-      pool: runs `read_headers` on files and `convert_patient` on patients.
-      folder: with the DICOM files, at the same place for every worker.
-      out: the store.
-      rules: of the conversion.
-      progress: shows how far it is.
-
-    Returns:
-      As `convert_cohort`.
-    """
-    files = list_files(folder)
-    private, remembered = out.with_name(f"{out.name}.private.json"), out.with_name(f"{out.name}.files.json")
-    known: dict[str, list[str]] = read_private(remembered).get(str(folder.resolve()), {})
-    unchanged: dict[str, Outcome] = {}
-
-    def is_unchanged(case_id: str, fingerprint: str) -> bool:
-        outcome = unchanged_case(out, case_id, fingerprint, rules)
-        if outcome:
-            unchanged[case_id] = outcome
-        return outcome is not None
-
-    _, to_read = changed_files(files, known, is_unchanged)
-    reading = progress.add_task("Reading headers (files)", total=len(to_read))
-    found = _scan_changed(
-        folder, files, to_read, known, unchanged, private, pool, lambda n: progress.advance(reading, n)
-    )
-    if not found.patients and not unchanged:
-        raise CohortError(
-            f"no MR images among the {len(files)} files of {folder}: {found.skipped[0] if found.skipped else ''}"
-        )
-    names = name_cases(found.patients, private)
-    converting = progress.add_task("Converting (patients)", total=len(found.patients))
-    tasks = [pool.submit(convert_patient, patient, names[patient.key], out, rules) for patient in found.patients]
-    outcomes = list(unchanged.values())
-    for task in as_completed(tasks):
-        outcomes.append(task.result())
-        progress.advance(converting)
-    seen = {outcome.case_id for outcome in outcomes}
-    for case_id in sorted(set(known) - seen):
-        outcomes.append(Outcome(case_id, "gone", 0, 0, ("its files are no longer in the folder; the case is kept",)))
-    sources = {names[patient.key]: sorted(patient.files) for patient in found.patients}
-    kept = {case_id: names for case_id, names in known.items() if case_id not in sources}
-    write_private(remembered, {**read_private(remembered), str(folder.resolve()): {**kept, **sources}})
-    return sorted(outcomes, key=lambda outcome: outcome.case_id), found.skipped
-
-
-def _scan_changed(
-    folder: Path,
-    files: dict[str, tuple[int, int]],
-    to_read: set[str],
-    known: dict[str, list[str]],
-    unchanged: dict[str, Outcome],
-    private: Path,
-    pool: Executor,
-    on_files: Callable[[int], None],
-) -> Scan:
-    """Reads the files that changed, and all files of those patients of whom one changed or joined."""
-    while True:
-        found = scan(folder, {name: files[name] for name in files if name in to_read}, pool, on_files)
-        keys = {patient.key for patient in found.patients}
-        touched = {case_id for case_id, key in read_private(private).items() if key in keys and case_id in unchanged}
-        for case_id in touched:
-            del unchanged[case_id]
-        more = files_of(known, touched) - to_read
-        if not more:
-            return found
-        to_read = to_read | more
+        return convert_folder(pool, folder, out, rules, on_progress)
 
 
 def print_outcomes(outcomes: Sequence[Outcome], skipped: Sequence[str], out: Path, console: Console) -> None:

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
@@ -153,31 +153,3 @@ def write_private(path: Path, content: Mapping[str, Any]) -> None:
     temporary.touch(mode=stat.S_IRUSR | stat.S_IWUSR)
     temporary.write_text(json.dumps(content, indent=1) + "\n")
     temporary.rename(path)
-
-
-def changed_files(
-    files: Mapping[str, Stamp], known: Mapping[str, Sequence[str]], is_unchanged: Callable[[str, str], bool]
-) -> tuple[list[str], set[str]]:
-    """Finds the files whose headers must be read, from what an earlier run remembered.
-
-    Args:
-      files: of `list_files`.
-      known: names of the files of each case, by case id.
-      is_unchanged: of a case id and the fingerprint of its files as they are now, whether the store still holds that.
-
-    Returns:
-      Case ids of which no file changed, and the names of the other files.
-    """
-    unchanged = [
-        case_id
-        for case_id, names in known.items()
-        if all(name in files for name in names) and is_unchanged(case_id, fingerprint({n: files[n] for n in names}))
-    ]
-    spared: set[str] = {name for case_id in unchanged for name in known[case_id]}
-    shared = {name for case_id, names in known.items() if case_id not in unchanged for name in names}
-    return unchanged, set(files) - (spared - shared)
-
-
-def files_of(known: Mapping[str, Sequence[str]], case_ids: Collection[str]) -> set[str]:
-    """Returns the names of the files of some cases."""
-    return {name for case_id in case_ids for name in known.get(case_id, ())}

@@ -9,11 +9,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pydicom
+from pydicom.config import disable_value_validation
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import UID
 
 from tmax_jax.dicom.header import DamagedError, DicomError, Frame
-from tmax_jax.dicom.readers import MAX_INFLATED_BYTES, deflated_data
+from tmax_jax.dicom.readers import MAX_INFLATED_BYTES, deflated_data, uid_name
 from tmax_jax.dicom.source import open_sources
 
 _PACKAGES = {  # by what the transfer syntax compresses with
@@ -137,25 +137,30 @@ class _Decoder:
 
     def _decode(self, frame: Frame, index: int) -> np.ndarray:
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), disable_value_validation():
                 warnings.simplefilter("ignore")  # what is odd about the file is said by its reader
                 if self.dataset is None:
                     self.file.seek(0)
                     self.dataset = pydicom.dcmread(self.file, force=True, specific_tags=_DECODER_TAGS)
                 values = pixel_array(self.dataset, raw=True, index=index)
         except RuntimeError as error:
-            syntax = UID(str(self.dataset.file_meta.TransferSyntaxUID if self.dataset else ""))
-            if "plugins" in str(error) and "missing" in str(error):
-                package = next((name for text, name in _PACKAGES.items() if text in syntax.name), "a pydicom plugin")
-                raise DicomError(
-                    f"{frame.name}: no decoder for {syntax.name}; install one with: pip install {package}"
-                ) from error
-            raise DamagedError(f"{frame.name}: its pixel data cannot be decoded as {syntax.name}") from error
+            raise self._no_decoder(frame, error) from error
         except Exception as error:  # decoders raise nearly anything on noise
             raise DamagedError(f"{frame.name}: its pixel data cannot be decoded ({type(error).__name__})") from error
         if values.shape != frame.pixels.matrix:
             raise DamagedError(f"{frame.name}: decodes to {values.shape}, its header says {frame.pixels.matrix}")
         return values
+
+    def _no_decoder(self, frame: Frame, error: RuntimeError) -> DicomError:
+        """Tells a missing or unknown decoder, which all files need, from one file's noise."""
+        meta = getattr(self.dataset, "file_meta", {})
+        syntax = uid_name(str(meta.get("TransferSyntaxUID", "")))
+        if isinstance(error, NotImplementedError):
+            return DicomError(f"{frame.name}: no decoder knows the transfer syntax {syntax}; export it uncompressed")
+        if "plugins" in str(error) and "missing" in str(error):
+            package = next((name for text, name in _PACKAGES.items() if text in syntax), "a pydicom plugin")
+            return DicomError(f"{frame.name}: no decoder for {syntax}; install one with: pip install {package}")
+        return DamagedError(f"{frame.name}: its pixel data cannot be decoded as {syntax}")
 
 
 _DECODER_TAGS: list[Any] = [

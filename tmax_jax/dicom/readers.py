@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, UID_dictionary
 
 from tmax_jax.dicom.elements import (
     PIXEL_TAGS,
@@ -79,8 +79,7 @@ def read_frames(opened: Opened, name: str) -> list[Frame]:
     try:
         sop_class, found = _read_header(opened, opened.file, name, header)
         if sop_class not in READERS:
-            kind = UID(sop_class).name
-            raise SkippedError(f"{name}: {kind} is not read; export the series as MR images")
+            raise SkippedError(f"{name}: {uid_name(sop_class)} is not read; export the series as MR images")
         if found.pixel_type not in PIXEL_TAGS.values():
             raise DamagedError(f"{name}: {_missing(header) or 'no pixel data'}")
         return READERS[sop_class](header, found)
@@ -152,7 +151,10 @@ def _read_header(opened: Opened, file: BinaryIO, name: str, header: Header) -> t
     sop_class = header.text("SOPClassUID")
     if not sop_class:
         raise SkippedError(f"{name}: not a DICOM image")
-    encapsulated = mark.length == UNDEFINED or bool(syntax and syntax not in _NATIVE and UID(syntax).is_compressed)
+    known = UID_dictionary.get(syntax, ("", ""))[1] == "Transfer Syntax"
+    if sop_class in READERS and mark.tag and mark.length != UNDEFINED and syntax and not known:
+        raise DicomError(f"{name}: no decoder knows the transfer syntax {uid_name(syntax)}; export it uncompressed")
+    encapsulated = mark.length == UNDEFINED or (known and syntax not in _NATIVE)
     found = Object(
         source=opened.source,
         name=name,
@@ -183,6 +185,11 @@ def _read_meta(data: bytes, name: str) -> tuple[int, str]:
     except (CutError, BrokenError) as error:
         raise SkippedError(f"{name}: its meta information is cut or broken") from error
     return mark.start, Header(elements, "<").text("TransferSyntaxUID")
+
+
+def uid_name(uid: str) -> str:
+    """Returns what a UID stands for, or the UID where that is not known."""
+    return UID_dictionary[uid][0] if uid in UID_dictionary else repr(uid)
 
 
 def deflated_data(data: bytes, name: str) -> bytes:
