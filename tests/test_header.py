@@ -11,6 +11,7 @@ from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 from tests.dicom_dev import scan
 from tests.dicom_files import STORED, one_image, read_frame, saved
 from tmax_jax.dicom.assemble import read_stored, to_real
+from tmax_jax.dicom.decode import DecodeError
 from tmax_jax.dicom.header import DamagedError, DicomError, Frame, SkippedError
 from tmax_jax.dicom.pixels import read_pixels
 from tmax_jax.dicom.series import order_series
@@ -168,8 +169,8 @@ def test_a_missing_decoder_names_the_compression_and_the_package(monkeypatch):
     frame = read_frame(next(path for path in sorted(folder.rglob("*")) if path.is_file()), "x")
 
     def no_plugin(*_: object, **__: object) -> None:
-        raise RuntimeError("all plugins are missing dependencies")
+        raise DecodeError("missing")
 
-    monkeypatch.setattr("tmax_jax.dicom.pixels.pixel_array", no_plugin)
+    monkeypatch.setattr("tmax_jax.dicom.pixels.decode_frame", no_plugin)
     with pytest.raises(DicomError, match=r"no decoder for JPEG Lossless.*pip install python-gdcm"):
         read_pixels(frame)

@@ -61,6 +61,7 @@ class Pixels:
     intercept: float
     padding: float | None  # stored value that means "nothing here"
     encoding: str = "native"
+    syntax: str = ""  # transfer syntax
     index: int = 0  # of the frame in its object
     matrix: tuple[int, int] = (0, 0)  # rows and columns of the whole image that is stored
     corner: tuple[int, int] = (0, 0)  # of this frame in it: a tile of a mosaic
@@ -216,7 +217,9 @@ def _find_pixels(header: Header, found: Object, shape: tuple[int, int], index: i
         raise DamagedError(f"{found.name}: {found.available} bytes of pixel data, {wanted * frames} wanted")
     offset = found.offset + index * wanted if found.encoding != "encapsulated" else 0
     padding = header.number("PixelPaddingValue")
-    return Pixels(offset, dtype.str, bits, high_bit, slope, intercept, padding, found.encoding, index, shape)
+    return Pixels(
+        offset, dtype.str, bits, high_bit, slope, intercept, padding, found.encoding, found.syntax, index, shape
+    )
 
 
 def _rescale(header: Header, keyword: str, default: float, name: str) -> float:

@@ -2,16 +2,13 @@
 
 import itertools
 import math
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import pydicom
-from pydicom.config import disable_value_validation
-from pydicom.pixels.utils import pixel_array
 
+from tmax_jax.dicom.decode import DecodeError, decode_frame
 from tmax_jax.dicom.header import DamagedError, DicomError, Frame
 from tmax_jax.dicom.readers import MAX_INFLATED_BYTES, deflated_data, uid_name
 from tmax_jax.dicom.source import open_sources
@@ -84,7 +81,7 @@ def _read_object(
     file: BinaryIO, frames: Sequence[Frame], places: list[int]
 ) -> Iterator[tuple[int, np.ndarray | DicomError]]:
     if frames[places[0]].pixels.encoding == "encapsulated":
-        read: Any = _Decoder(file)
+        read: Any = _Decoder(file, frames[places[0]])
     elif frames[places[0]].pixels.encoding == "deflated":
         data = deflated_data(file.read(MAX_INFLATED_BYTES), frames[places[0]].name)
         read = lambda frame: _native(memoryview(data)[frame.pixels.offset :], frame)  # noqa: E731
@@ -124,9 +121,8 @@ def _native(data: bytes | memoryview, frame: Frame) -> np.ndarray:
 class _Decoder:
     """Decodes compressed frames of an open file; the tiles of one image are cut from one decoding."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.file = file
-        self.dataset: pydicom.Dataset | None = None
+    def __init__(self, file: BinaryIO, frame: Frame) -> None:
+        self.data = file.read() if frame.source.member else frame.source.path
         self.last: tuple[int, np.ndarray] | None = None
 
     def __call__(self, frame: Frame) -> np.ndarray:
@@ -136,48 +132,24 @@ class _Decoder:
         return self.last[1]
 
     def _decode(self, frame: Frame, index: int) -> np.ndarray:
+        syntax = uid_name(frame.pixels.syntax)
         try:
-            with warnings.catch_warnings(), disable_value_validation():
-                warnings.simplefilter("ignore")  # what is odd about the file is said by its reader
-                if self.dataset is None:
-                    self.file.seek(0)
-                    self.dataset = pydicom.dcmread(self.file, force=True, specific_tags=_DECODER_TAGS)
-                values = pixel_array(self.dataset, raw=True, index=index)
-        except RuntimeError as error:
-            raise self._no_decoder(frame, error) from error
-        except Exception as error:  # decoders raise nearly anything on noise
-            raise DamagedError(f"{frame.name}: its pixel data cannot be decoded ({type(error).__name__})") from error
+            values = decode_frame(self.data, index, isolated=not syntax.startswith("RLE"))
+        except DecodeError as error:
+            if error.kind == "unknown":
+                raise DicomError(
+                    f"{frame.name}: no decoder knows the transfer syntax {syntax}; export it uncompressed"
+                ) from error
+            if error.kind == "missing":
+                package = next((name for text, name in _PACKAGES.items() if text in syntax), "a plugin of pydicom")
+                raise DicomError(
+                    f"{frame.name}: no decoder for {syntax}; install one with: pip install {package}"
+                ) from error
+            what = "the decoder died on it" if error.kind == "died" else f"it cannot be decoded as {syntax}"
+            raise DamagedError(f"{frame.name}: damaged pixel data, {what}") from error
         if values.shape != frame.pixels.matrix:
             raise DamagedError(f"{frame.name}: decodes to {values.shape}, its header says {frame.pixels.matrix}")
         return values
-
-    def _no_decoder(self, frame: Frame, error: RuntimeError) -> DicomError:
-        """Tells a missing or unknown decoder, which all files need, from one file's noise."""
-        meta = getattr(self.dataset, "file_meta", {})
-        syntax = uid_name(str(meta.get("TransferSyntaxUID", "")))
-        if isinstance(error, NotImplementedError):
-            return DicomError(f"{frame.name}: no decoder knows the transfer syntax {syntax}; export it uncompressed")
-        if "plugins" in str(error) and "missing" in str(error):
-            package = next((name for text, name in _PACKAGES.items() if text in syntax), "a pydicom plugin")
-            return DicomError(f"{frame.name}: no decoder for {syntax}; install one with: pip install {package}")
-        return DamagedError(f"{frame.name}: its pixel data cannot be decoded as {syntax}")
-
-
-_DECODER_TAGS: list[Any] = [
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "PlanarConfiguration",
-    "NumberOfFrames",
-    "Rows",
-    "Columns",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-    "ExtendedOffsetTable",
-    "ExtendedOffsetTableLengths",
-    "PixelData",
-]
 
 
 def _clean(values: np.ndarray, frame: Frame) -> np.ndarray:

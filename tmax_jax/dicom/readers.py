@@ -3,12 +3,13 @@
 Every reader takes the object's header and returns frames; a new kind of object is a new entry.
 """
 
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from pydicom.uid import ExplicitVRLittleEndian, UID_dictionary
+from pydicom.uid import RE_VALID_UID, UID, ExplicitVRLittleEndian
 
 from tmax_jax.dicom.elements import (
     PIXEL_TAGS,
@@ -151,7 +152,7 @@ def _read_header(opened: Opened, file: BinaryIO, name: str, header: Header) -> t
     sop_class = header.text("SOPClassUID")
     if not sop_class:
         raise SkippedError(f"{name}: not a DICOM image")
-    known = UID_dictionary.get(syntax, ("", ""))[1] == "Transfer Syntax"
+    known = bool(re.match(RE_VALID_UID, syntax)) and UID(syntax).type == "Transfer Syntax"
     if sop_class in READERS and mark.tag and mark.length != UNDEFINED and syntax and not known:
         raise DicomError(f"{name}: no decoder knows the transfer syntax {uid_name(syntax)}; export it uncompressed")
     encapsulated = mark.length == UNDEFINED or (known and syntax not in _NATIVE)
@@ -189,7 +190,7 @@ def _read_meta(data: bytes, name: str) -> tuple[int, str]:
 
 def uid_name(uid: str) -> str:
     """Returns what a UID stands for, or the UID where that is not known."""
-    return UID_dictionary[uid][0] if uid in UID_dictionary else repr(uid)
+    return UID(uid).name if re.match(RE_VALID_UID, uid) else repr(uid)
 
 
 def deflated_data(data: bytes, name: str) -> bytes:
