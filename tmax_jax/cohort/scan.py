@@ -81,25 +81,48 @@ def scan(folder: Path, files: Mapping[str, Stamp], pool: Executor, on_files: Cal
     """
     patients: dict[str, Patient] = {}
     skipped: list[str] = []
+    unknown: list[tuple[str, DicomError]] = []  # files so damaged that they do not say whose they are
     names = list(files)
     chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
     for chunk, results in zip(chunks, pool.map(read_headers, [folder] * len(chunks), chunks), strict=True):
         for name, result in results:
             if isinstance(result, SkippedError):
                 skipped.append(str(result))
-                continue
-            parts = Path(name).parts
-            key = result.patient_id or f"folder {parts[0] if len(parts) > 1 else '.'}"
-            patient = patients.setdefault(key, Patient(key, [], [], []))
-            patient.files[name] = files[name]
-            if isinstance(result, Frame):
-                patient.frames.append(result)
-            elif isinstance(result, DamagedError):
-                patient.damaged.append(result)
+            elif isinstance(result, Frame) or result.patient_id:
+                parts = Path(name).parts
+                key = result.patient_id or f"folder {parts[0] if len(parts) > 1 else '.'}"
+                _add(patients.setdefault(key, Patient(key, [], [], [])), name, files[name], result)
             else:
-                patient.unusable.append(result)
+                unknown.append((name, result))
         on_files(len(chunk))
+    for name, error in unknown:
+        patient = _owner(name, patients)
+        if patient:
+            _add(patient, name, files[name], error)
+        else:
+            skipped.append(str(error))
     return Scan(list(patients.values()), skipped)
+
+
+def _add(patient: Patient, name: str, stamp: Stamp, found: Frame | DicomError) -> None:
+    patient.files[name] = stamp
+    if isinstance(found, Frame):
+        patient.frames.append(found)
+    elif isinstance(found, DamagedError):
+        patient.damaged.append(found)
+    else:
+        patient.unusable.append(found)
+
+
+def _owner(name: str, patients: Mapping[str, Patient]) -> Patient | None:
+    """Finds the patient whose other files lie around a file, nearest first; none where there are several."""
+    for folder in Path(name).parents:
+        near = [
+            patient for patient in patients.values() if any(folder in Path(other).parents for other in patient.files)
+        ]
+        if near:
+            return near[0] if len(near) == 1 else None
+    return None
 
 
 def read_headers(folder: Path, names: Sequence[str]) -> list[tuple[str, Frame | DicomError]]:

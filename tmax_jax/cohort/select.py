@@ -170,8 +170,8 @@ def _why_none(candidates: Sequence[Candidate], patient: Patient) -> str:
     errors = [candidate.error for candidate in candidates if candidate.error]
     if errors:
         return errors[0]
-    bad = [*patient.unusable, *patient.damaged]
-    if bad and not candidates:
+    bad = [*patient.unusable, *([] if candidates else patient.damaged)]
+    if bad:
         return f"{bad[0]}" + (f" (and {len(bad) - 1} more files)" if len(bad) > 1 else "")
     names = "; ".join(_label_with_number(candidate) for candidate in candidates)
     return f"{len(candidates)} series of one image a slice: {names}. Name one with --perfusion_series to take it"
@@ -229,7 +229,7 @@ def match_map(tmax: Series, perfusion: Series) -> np.ndarray:
 
 def _shape(series: Series) -> str:
     rows, columns = series.frames[0].shape
-    return f"{series.grid.count} slices of {rows} x {columns}"
+    return f"{len(np.unique(series.z))} slices of {rows} x {columns}"
 
 
 def find_unit(tmax: Series, target_unit: str) -> str:

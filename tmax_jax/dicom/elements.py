@@ -107,8 +107,9 @@ class Header:
 
     def has(self, keyword: str) -> bool:
         """Whether the element is there and not empty."""
-        found = self.elements.get(_WANTED[keyword][0])
-        return bool(found) and (isinstance(found, list) or bool(found[1].strip(b" \0")))
+        tag, vr = _WANTED[keyword]
+        found = self.elements.get(tag)
+        return bool(found) and (isinstance(found, list) or bool(found[1] if vr in _BINARY else found[1].strip(b" \0")))
 
     def raw(self, keyword: str) -> bytes:
         """The bytes of an element's value."""
