@@ -44,15 +44,27 @@ def convert_patient(patient: Patient, case_id: str, store: str | Path, rules: Ru
     Returns:
       The outcome; errors of this patient are in it, so that the others go on.
     """
+    fingerprint = patient.fingerprint()
+    outcome = unchanged_case(store, case_id, fingerprint, rules)
+    if outcome:
+        return outcome
     try:
-        fingerprint = patient.fingerprint()
-        return unchanged_case(store, case_id, fingerprint, rules) or _convert(
-            patient, case_id, store, rules, fingerprint
-        )
+        outcome = _convert(patient, case_id, store, rules, fingerprint)
     except DicomError as error:
-        return Outcome(case_id, "refused", len(patient.frames), 0, (str(error),))
+        outcome = Outcome(case_id, "refused", len(patient.frames), 0, (str(error),))
     except (OSError, ValueError, MemoryError) as error:  # a full disk, a bad file: the other patients go on
-        return Outcome(case_id, "refused", len(patient.frames), 0, (f"{type(error).__name__}: {error}",))
+        outcome = Outcome(case_id, "refused", len(patient.frames), 0, (f"{type(error).__name__}: {error}",))
+    if outcome.status != "converted" and _has_case(store, case_id):
+        note = f"the store still holds an earlier conversion; remove {case_id} from it to leave the patient out"
+        outcome = dataclasses.replace(outcome, notes=(*outcome.notes, note))
+    return outcome
+
+
+def _has_case(store: str | Path, case_id: str) -> bool:
+    try:
+        return bool(read_attributes(store, case_id))
+    except CohortError:
+        return False
 
 
 def unchanged_case(store: str | Path, case_id: str, fingerprint: str, rules: Rules) -> Outcome | None:

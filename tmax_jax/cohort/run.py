@@ -1,7 +1,7 @@
 """A folder of patients to a store: what changed is read, every patient is a task of its own, outcomes are gathered."""
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, as_completed
+from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from pathlib import Path
 
 from tmax_jax.cohort.convert import Outcome, convert_patient, unchanged_case
@@ -54,14 +54,22 @@ def convert_folder(
     gone = [case_id for case_id in known if case_id not in sources and case_id not in unchanged]
     tasks = [pool.submit(convert_patient, patient, names[patient.key], out, rules) for patient in found.patients]
     outcomes = list(unchanged.values())
+    cases = {task: names[patient.key] for task, patient in zip(tasks, found.patients, strict=True)}
     for done, task in enumerate(as_completed(tasks), 1):
-        outcomes.append(task.result())
+        outcomes.append(_result(task, cases[task]))
         on_progress(CONVERTING, done, len(tasks))
     outcomes += [
         Outcome(case_id, "gone", 0, 0, ("its files are no longer there; the case is kept",)) for case_id in gone
     ]
     write_private(remembered, {**read_private(remembered), str(folder.resolve()): {**known, **sources}})
     return sorted(outcomes, key=lambda outcome: outcome.case_id), found.skipped
+
+
+def _result(task: Future[Outcome], case_id: str) -> Outcome:
+    try:
+        return task.result()
+    except BrokenExecutor:  # killed from outside, or for want of memory: others that ran beside it are lost too
+        return Outcome(case_id, "refused", 0, 0, ("its worker process died; run again, with fewer --workers",))
 
 
 def _unchanged(

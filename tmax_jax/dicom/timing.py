@@ -61,7 +61,7 @@ def order_in_time(
       Images of a Philips series carry TemporalPositionIdentifier 1, 2, 4 where a whole time point was lost:
       indices 0, 1, 3 of 4.
     """
-    if len(np.unique(z)) == len(z) and n_times <= 1:
+    if len(np.unique(z)) == len(z):
         return TimeOrder(np.zeros(len(z), np.int64), 1, "one image a slice")
     declared = n_times or _declared(frames)
     rejected: list[tuple[str, str]] = []
