@@ -70,6 +70,9 @@ def test_nested_sequences_of_any_length_are_skipped_or_kept(tmp_path, syntax, un
     mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept = 0.5, 1.0
     mapping.MeasurementUnitsCodeSequence = Sequence([unit])
     dataset.RealWorldValueMappingSequence = Sequence([mapping])
+    for content in [*middle.IconImageSequence, mapping]:
+        content.is_undefined_length_sequence_item = undefined
+    middle["IconImageSequence"].is_undefined_length = undefined
     for sequence in ("ReferencedImageSequence", "RealWorldValueMappingSequence"):
         dataset[sequence].is_undefined_length = undefined
         for item in dataset[sequence].value:

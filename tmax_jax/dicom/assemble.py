@@ -67,24 +67,22 @@ def to_real(
             slope[z, t], intercept[z, t] = frame.real_world[:2]
         if frame.pixels.padding is not None:
             padding[z, t] = frame.pixels.padding
-    dtype = _real_type(stored, slope, intercept)
     rescaled = bool(np.any(slope != 1) or np.any(intercept != 0))
     z_count, t_count, rows, columns = stored.shape
-    values = np.empty((z_count, rows, columns, t_count), dtype)
+    values = np.empty((z_count, rows, columns, t_count), _real_type(stored, slope, intercept))
     not_finite = 0
     for z in range(z_count):
         images = stored[z]
-        if rescaled or images.dtype.kind == "f":
+        if rescaled:
             images = images * slope[z, :, None, None] + intercept[z, :, None, None]
-            bad = ~np.isfinite(images) if stored.dtype.kind == "f" else None
-            if bad is not None and bad.any():
-                not_finite += int(bad.sum())
-                images[bad] = 0
+        if stored.dtype.kind == "f":
+            bad = ~np.isfinite(images)
+            not_finite += int(bad.sum())
+            images = np.where(bad, 0, images)
         if np.isfinite(padding[z]).any():
             images = np.where(stored[z] == padding[z, :, None, None], 0, images)
-        values[z] = np.moveaxis(images, 0, -1)  # back to the type that holds them
-        if inserted[z].any():
-            values[z][..., inserted[z]] = 0
+        values[z] = np.moveaxis(images, 0, -1)  # in the type that holds them
+        values[z][..., inserted[z]] = 0
     return values, not_finite
 
 

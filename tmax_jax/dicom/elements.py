@@ -6,12 +6,14 @@ ones and decodes them when they are asked for.
 """
 
 import dataclasses
+import functools
 import math
 import struct
 from typing import Any
 
 from pydicom.charset import convert_encodings, decode_bytes
-from pydicom.datadict import dictionary_VR, tag_for_keyword
+
+from tmax_jax.dicom.tags import WANTED
 
 PIXEL_TAGS = {0x7FE00008: "float", 0x7FE00009: "double", 0x7FE00010: "integer"}
 UNDEFINED = 0xFFFFFFFF
@@ -21,62 +23,57 @@ _VRS = _LONG_VRS | frozenset(
     b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()  # those with a length of two bytes
 )
 _BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
+_NUMERIC = frozenset((*_BINARY, "DS", "IS"))
+_MAX_REMEMBERED = 256  # bytes of a value
 _MAX_DEPTH = 32  # of sequences in sequences; functional groups need four
 _MAX_ITEMS = 100_000  # of one sequence
 
-_PUBLIC = """
-TransferSyntaxUID SpecificCharacterSet SOPClassUID PatientID StudyInstanceUID SeriesInstanceUID SOPInstanceUID
-SeriesNumber SeriesDescription Manufacturer ManufacturerModelName Modality ImageType FrameType ContentLabel
-RescaleType PhotometricInterpretation InstanceNumber TemporalPositionIdentifier TemporalPositionIndex
-NumberOfTemporalPositions AcquisitionNumber FrameAcquisitionNumber TriggerTime TemporalResolution EchoTime
-EffectiveEchoTime RepetitionTime FlipAngle MagneticFieldStrength SliceThickness SpacingBetweenSlices PixelPaddingValue
-DiffusionBValue ComplexImageComponent ASLContext Rows Columns NumberOfFrames ImageOrientationPatient
-ImagePositionPatient PixelSpacing SamplesPerPixel BitsAllocated BitsStored HighBit PixelRepresentation RescaleSlope
-RescaleIntercept AcquisitionDate AcquisitionTime AcquisitionDateTime FrameAcquisitionDateTime FrameReferenceDateTime
-RealWorldValueMappingSequence RealWorldValueSlope RealWorldValueIntercept MeasurementUnitsCodeSequence
-QuantityDefinitionSequence ConceptCodeSequence ConceptNameCodeSequence CodeValue CodeMeaning LUTLabel
-SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence FrameContentSequence PlanePositionSequence
-PlaneOrientationSequence PixelMeasuresSequence PixelValueTransformationSequence MREchoSequence
-MRTimingAndRelatedParametersSequence MRImageFrameTypeSequence ParametricMapFrameTypeSequence MRDiffusionSequence
-MRArterialSpinLabelingSequence UnassignedSharedConvertedAttributesSequence
-UnassignedPerFrameConvertedAttributesSequence StackID InStackPositionNumber DimensionIndexValues
-DimensionIndexSequence DimensionIndexPointer NumberOfSlices
-"""
-_PRIVATE = {  # by names of this project; None of them is in every file of its vendor
-    "GESlices": (0x0021104F, "SS"),  # how many locations the scanner planned
-    "GEImageKind": (0x0043102F, "SS"),  # 0 magnitude, 1 phase, 2 real, 3 imaginary
-    "PhilipsSlices": (0x20011018, "SL"),
-    "PhilipsBValue": (0x20011003, "FL"),
-    "PhilipsLabel": (0x20051429, "CS"),  # label or control image of arterial spin labelling
-    "PhilipsFrameSequence": (0x2005140F, "SQ"),
-    "SiemensMosaicImages": (0x0019100A, "US"),
-    "SiemensBValue": (0x0019100C, "IS"),
-    "SiemensCreator0": (0x00290010, "LO"),
-    "SiemensCreator1": (0x00290011, "LO"),
-    "SiemensCreator2": (0x00290012, "LO"),
-    "SiemensHeader0": (0x00291010, "OB"),
-    "SiemensHeader1": (0x00291110, "OB"),
-    "SiemensHeader2": (0x00291210, "OB"),
-    "UIHBValue": (0x00651009, "FD"),
-    "UIHGridImages": (0x00651050, "DS"),
-    "UIHFrameSequence": (0x00651051, "SQ"),
-}
-
-
-def _public_tags() -> dict[str, tuple[int, str]]:
-    tags = {}
-    for keyword in _PUBLIC.split():
-        tag = tag_for_keyword(keyword)
-        if tag is None:
-            raise KeyError(keyword)
-        tags[keyword] = (int(tag), dictionary_VR(tag).split()[0])
-    return tags
-
-
-_WANTED: dict[str, tuple[int, str]] = {**_public_tags(), **_PRIVATE}
-_KEEP: dict[int, str] = dict(_WANTED.values())
+_KEEP: dict[int, str] = dict(WANTED.values())
 _SEQUENCES = frozenset(tag for tag, vr in _KEEP.items() if vr == "SQ")
-KEYWORDS = {tag: keyword for keyword, (tag, _) in _WANTED.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Coding:
+    """How elements are told apart in one byte order, by the numbers that their first eight bytes are read as."""
+
+    explicit: struct.Struct  # tag, value representation, length
+    implicit: struct.Struct  # tag, length
+    length: struct.Struct
+    item: int  # the tag that begins an item, as it is read
+    item_end: int
+    sequence_end: int
+    wanted: dict[int, int]  # tags as they are read: of elements to keep, and of those that end a data set
+    nested: dict[int, int]  # the same of an item, where pixel data may be an icon's
+    long_vrs: frozenset[int]  # value representations with a length of four bytes
+    sequence_vrs: frozenset[int]  # those that may hold a sequence
+    names: dict[int, str]  # of value representations
+    unknown: int  # of these, the one whose items are implicit
+
+
+def _coding(endian: str) -> _Coding:
+    def number(vr: bytes) -> int:
+        return int.from_bytes(vr, "little" if endian == "<" else "big")
+
+    def as_read(tag: int) -> int:
+        return (tag & 0xFFFF) << 16 | tag >> 16 if endian == "<" else tag
+
+    return _Coding(
+        explicit=struct.Struct(f"{endian}IHH"),
+        implicit=struct.Struct(f"{endian}II"),
+        length=struct.Struct(f"{endian}I"),
+        item=as_read(_ITEM),
+        item_end=as_read(_ITEM_END),
+        sequence_end=as_read(_SEQUENCE_END),
+        wanted={as_read(tag): tag for tag in (*_KEEP, *PIXEL_TAGS)},
+        nested={as_read(tag): tag for tag in (*_KEEP, _ITEM_END)},
+        long_vrs=frozenset(map(number, _LONG_VRS)),
+        sequence_vrs=frozenset({number(b"SQ"), number(b"UN")}),
+        names={number(vr): vr.decode() for vr in _VRS},
+        unknown=number(b"UN"),
+    )
+
+
+_CODINGS = {endian: _coding(endian) for endian in "<>"}
 
 
 class CutError(Exception):
@@ -107,18 +104,18 @@ class Header:
 
     def has(self, keyword: str) -> bool:
         """Whether the element is there and not empty."""
-        tag, vr = _WANTED[keyword]
+        tag, vr = WANTED[keyword]
         found = self.elements.get(tag)
         return bool(found) and (isinstance(found, list) or bool(found[1] if vr in _BINARY else found[1].strip(b" \0")))
 
     def raw(self, keyword: str) -> bytes:
         """The bytes of an element's value."""
-        found = self.elements.get(_WANTED[keyword][0])
+        found = self.elements.get(WANTED[keyword][0])
         return found[1] if isinstance(found, tuple) else b""
 
     def text(self, keyword: str) -> str:
         """An element as text, several values with backslashes between; empty where it is not there."""
-        found = self.elements.get(_WANTED[keyword][0])
+        found = self.elements.get(WANTED[keyword][0])
         if not isinstance(found, tuple):
             return ""
         value = found[1]
@@ -137,20 +134,14 @@ class Header:
 
     def numbers(self, keyword: str) -> tuple[float, ...]:
         """The values of an element as finite numbers; empty where one of them is none."""
-        tag, vr = _WANTED[keyword]
+        tag, vr = WANTED[keyword]
         found = self.elements.get(tag)
         if not isinstance(found, tuple) or not found[1]:
             return ()
-        code = _BINARY.get(found[0] if found[0] in _BINARY or found[0] in ("DS", "IS") else vr)
-        try:
-            if code:
-                count = len(found[1]) // struct.calcsize(code)
-                values = struct.unpack_from(f"{self.endian}{count}{code}", found[1])
-            else:
-                values = tuple(map(float, found[1].decode("ascii").strip(" \0").split("\\")))
-        except ValueError:
-            return ()
-        return tuple(map(float, values)) if all(map(math.isfinite, values)) else ()
+        code = _BINARY.get(found[0] if found[0] in _NUMERIC else vr, "")
+        if len(found[1]) > _MAX_REMEMBERED:
+            return _numbers.__wrapped__(code, self.endian, found[1])
+        return _numbers(code, self.endian, found[1])
 
     def number(self, keyword: str) -> float | None:
         """The first value of an element, None where it is absent, empty or no number."""
@@ -159,7 +150,7 @@ class Header:
 
     def items(self, keyword: str) -> list["Header"]:
         """The items of a sequence."""
-        found = self.elements.get(_WANTED[keyword][0])
+        found = self.elements.get(WANTED[keyword][0])
         return [Header(item, self.endian) for item in found] if isinstance(found, list) else []
 
     def tags(self, keyword: str) -> tuple[int, ...]:
@@ -167,6 +158,19 @@ class Header:
         value = self.raw(keyword)
         halves = struct.unpack_from(f"{self.endian}{len(value) // 4 * 2}H", value)
         return tuple(group << 16 | element for group, element in zip(halves[::2], halves[1::2], strict=True))
+
+
+@functools.lru_cache(1 << 14)  # most values of a series are in all its headers
+def _numbers(code: str, endian: str, value: bytes) -> tuple[float, ...]:
+    try:
+        if code:
+            count = len(value) // struct.calcsize(code)
+            values = tuple(map(float, struct.unpack_from(f"{endian}{count}{code}", value)))
+        else:
+            values = tuple(map(float, value.decode("ascii").strip(" \0").split("\\")))
+    except ValueError:
+        return ()
+    return values if all(map(math.isfinite, values)) else ()
 
 
 def is_explicit(data: bytes, pos: int) -> bool:
@@ -179,14 +183,11 @@ class Mark:
     """The element at which a parse ended; tag 0 where the data ended."""
 
     tag: int
-    start: int  # of the element
     value: int  # of what it holds
     length: int
 
 
-def parse_elements(
-    data: bytes, pos: int, endian: str, elements: Elements, *, limit: int = min(PIXEL_TAGS), end: int | None = None
-) -> Mark:
+def parse_elements(data: bytes, pos: int, endian: str, elements: Elements) -> Mark:
     """Parses a data set up to its pixel data.
 
     Args:
@@ -194,54 +195,78 @@ def parse_elements(
       pos: where the data set begins.
       endian: "<" or ">".
       elements: gets the wanted ones; those before a cut are in it.
-      limit: the parse ends at the first tag from here on.
-      end: of the data set, where it is known.
 
     Returns:
-      The element that ended the parse.
+      The element of the pixel data.
 
     Raises:
       CutError: the data end within an element.
       BrokenError: no DICOM.
     """
-    return _parse(data, pos, len(data) if end is None else end, is_explicit(data, pos), endian, elements, limit, 0)
+    return _parse(data, pos, len(data), is_explicit(data, pos), endian, elements, 0)
 
 
-def _parse(
-    data: bytes, pos: int, end: int, explicit: bool, endian: str, elements: Elements, limit: int, depth: int
-) -> Mark:
-    short = struct.Struct(f"{endian}HH2sH" if explicit else f"{endian}HHI").unpack_from
-    long = struct.Struct(f"{endian}I").unpack_from
-    keep, sequences, long_vrs = _KEEP, _SEQUENCES, _LONG_VRS
-    vr = b""
-    while pos + 8 <= end:
-        start = pos
-        if explicit:
-            group, element, vr, length = short(data, pos)
-        else:
-            group, element, length = short(data, pos)
-        tag = group << 16 | element
-        pos += 8
+def parse_meta(data: bytes, pos: int, elements: Elements) -> int:
+    """Parses the meta information of a file, which has a byte order of its own; returns where it ends.
+
+    Raises:
+      CutError: the data end within it.
+    """
+    read = struct.Struct("<HHHH").unpack_from
+    long_vrs = _CODINGS["<"].long_vrs
+    while pos + 8 <= len(data):
+        group, element, vr, length = read(data, pos)
+        if group != 2:
+            return pos
+        value = pos + 8
         if vr in long_vrs:
-            if pos + 4 > end:
+            if pos + 12 > len(data):
                 raise CutError
-            length = long(data, pos)[0]
-            pos += 4
-        if tag >= limit:
-            return Mark(tag, start, pos, length)
-        if length == UNDEFINED or (tag in sequences and vr in (b"", b"SQ", b"UN")):
-            items, pos = _parse_items(data, pos, length, explicit and vr != b"UN", endian, depth)
-            if tag in sequences:
-                elements[tag] = items
-            continue
-        if tag in keep:
-            if pos + length > end:
-                raise CutError
-            elements[tag] = (vr.decode("latin-1"), data[pos : pos + length])
-        pos += length
+            length, value = int.from_bytes(data[pos + 8 : pos + 12], "little"), pos + 12
+        pos = value + length
+        elements[group << 16 | element] = (vr.to_bytes(2, "little").decode("latin-1"), data[value:pos])
+    if pos != len(data):
+        raise CutError
+    return pos
+
+
+def _parse(data: bytes, pos: int, end: int, explicit: bool, endian: str, elements: Elements, depth: int) -> Mark:
+    """Parses elements until the data end, or up to pixel data or the end of an item."""
+    coding = _CODINGS[endian]
+    wanted, long_vrs = coding.nested if depth else coding.wanted, coding.long_vrs
+    read, read_length = (coding.explicit if explicit else coding.implicit).unpack_from, coding.length.unpack_from
+    vr, last = 0, end - 8
+    while pos <= last:
+        if explicit:
+            key, vr, length = read(data, pos)
+            pos += 8
+            if vr in long_vrs:
+                if pos + 4 > end:
+                    raise CutError
+                length = read_length(data, pos)[0]
+                pos += 4
+        else:
+            key, length = read(data, pos)
+            pos += 8
+        if key in wanted:
+            tag = wanted[key]
+            if tag not in _KEEP:
+                return Mark(tag, pos, length)
+            if tag in _SEQUENCES and (not explicit or vr in coding.sequence_vrs):
+                nested = explicit and vr != coding.unknown
+                elements[tag], pos = _parse_items(data, pos, length, nested, endian, depth)
+                continue
+            if length != UNDEFINED:
+                if pos + length > end:
+                    raise CutError
+                elements[tag] = (coding.names.get(vr, ""), data[pos : pos + length])
+        if length == UNDEFINED:
+            _, pos = _parse_items(data, pos, length, explicit and vr != coding.unknown, endian, depth)
+        else:
+            pos += length
     if pos != end:
         raise CutError
-    return Mark(0, pos, pos, 0)
+    return Mark(0, pos, 0)
 
 
 def _parse_items(
@@ -250,18 +275,18 @@ def _parse_items(
     """Parses a sequence; of an element of unknown type, the items are implicit by definition."""
     if depth > _MAX_DEPTH:
         raise BrokenError
-    header = struct.Struct(f"{endian}HHI").unpack_from
+    coding = _CODINGS[endian]
+    read = coding.implicit.unpack_from
     end = len(data) if length == UNDEFINED else pos + length
     if end > len(data):
         raise CutError
     items: list[Elements] = []
     while pos + 8 <= end:
-        group, element, item_length = header(data, pos)
-        tag = group << 16 | element
+        key, item_length = read(data, pos)
         pos += 8
-        if tag == _SEQUENCE_END:
+        if key == coding.sequence_end:
             return items, pos
-        if tag != _ITEM or len(items) > _MAX_ITEMS:
+        if key != coding.item or len(items) > _MAX_ITEMS:
             raise BrokenError
         item_end = end if item_length == UNDEFINED else pos + item_length
         if item_end > end:
@@ -269,7 +294,7 @@ def _parse_items(
         item: Elements = {}
         delimited = data[pos : pos + 2] in (b"\xfe\xff", b"\xff\xfe")
         item_explicit = explicit and (delimited or is_explicit(data, pos))
-        mark = _parse(data, pos, item_end, item_explicit, endian, item, _ITEM_END, depth + 1)
+        mark = _parse(data, pos, item_end, item_explicit, endian, item, depth + 1)
         pos = mark.value if item_length == UNDEFINED else item_end
         items.append(item)
     if pos != end or length == UNDEFINED:

@@ -6,8 +6,9 @@ reads like a classic image.
 
 import dataclasses
 
-from tmax_jax.dicom.elements import KEYWORDS, Elements, Header
+from tmax_jax.dicom.elements import Elements, Header
 from tmax_jax.dicom.header import DamagedError, DicomError, Frame, Object, make_frame
+from tmax_jax.dicom.tags import KEYWORDS
 
 _PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
 _MERGED = (  # functional groups, each a sequence of one item

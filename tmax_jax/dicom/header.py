@@ -5,6 +5,7 @@ the same checks.
 """
 
 import dataclasses
+import functools
 import math
 from datetime import date
 
@@ -268,6 +269,7 @@ def _acquired_s(header: Header) -> float | None:
     return None
 
 
+@functools.lru_cache(1 << 14)
 def _seconds(day: str, clock: str) -> float | None:
     """Returns seconds since a fixed day, or since midnight where the day is not known."""
     clock = clock.replace(":", "")
@@ -286,12 +288,17 @@ def _seconds(day: str, clock: str) -> float | None:
 
 def _orientation(header: Header, name: str) -> tuple[float, ...]:
     values = _vector(header, "ImageOrientationPatient", 6, name)
-    row, column = values[:3], values[3:]
-    lengths = [math.hypot(*row), math.hypot(*column)]
-    dot = sum(a * b for a, b in zip(row, column, strict=True))
-    if max(abs(length - 1) for length in lengths) > 1e-2 or abs(dot) > 1e-2:
+    if not _perpendicular(values):
         raise DicomError(f"{name}: ImageOrientationPatient {values} is not two perpendicular directions")
     return values
+
+
+@functools.lru_cache(1 << 10)
+def _perpendicular(values: tuple[float, ...]) -> bool:
+    row, column = values[:3], values[3:]
+    lengths = math.hypot(*row), math.hypot(*column)
+    dot = sum(a * b for a, b in zip(row, column, strict=True))
+    return max(abs(length - 1) for length in lengths) <= 1e-2 and abs(dot) <= 1e-2
 
 
 def _vector(header: Header, keyword: str, length: int, name: str) -> tuple[float, ...]:

@@ -21,6 +21,7 @@ from tmax_jax.dicom.elements import (
     Mark,
     is_explicit,
     parse_elements,
+    parse_meta,
 )
 from tmax_jax.dicom.enhanced import read_enhanced
 from tmax_jax.dicom.header import DamagedError, DicomError, Frame, Object, SkippedError, make_frame
@@ -144,7 +145,7 @@ def _read_header(opened: Opened, file: BinaryIO, name: str, header: Header) -> t
             break
         except CutError:
             if deflated or len(data) >= opened.size:
-                mark = Mark(0, len(data), len(data), 0)
+                mark = Mark(0, len(data), 0)
                 break
             if len(data) >= MAX_HEADER_BYTES:
                 raise DamagedError(f"{name}: a header of more than {MAX_HEADER_BYTES} bytes") from None
@@ -182,10 +183,10 @@ def _read_meta(data: bytes, name: str) -> tuple[int, str]:
     if not is_explicit(data, start):
         raise SkippedError(f"{name}: not a DICOM image")
     try:
-        mark = parse_elements(data, start, "<", elements, limit=0x00030000)
-    except (CutError, BrokenError) as error:
-        raise SkippedError(f"{name}: its meta information is cut or broken") from error
-    return mark.start, Header(elements, "<").text("TransferSyntaxUID")
+        end = parse_meta(data, start, elements)
+    except CutError as error:
+        raise SkippedError(f"{name}: its meta information is cut") from error
+    return end, Header(elements, "<").text("TransferSyntaxUID")
 
 
 def uid_name(uid: str) -> str:
