@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from rich.console import Console
 
 from tests.dicom_dev import scan as real_scan
 from tests.phantom_cohort import FRAMES, SIZE, cohort_folder, simulate
-from tmax_jax.cohort.convert import Outcome, Rules
+from tmax_jax.cohort import scan
+from tmax_jax.cohort.convert import Outcome
+from tmax_jax.cohort.select import Rules
 from tmax_jax.cohort.store import CohortError, list_cases, read_case
 from tmax_jax.convert import convert_cohort
 
@@ -121,7 +124,8 @@ def test_up_to_five_percent_missing_is_kept_as_zeros_in_place(tmp_path, missing,
     [outcome] = convert(dicom, tmp_path / "cohort.zarr")
     assert (outcome.status, outcome.found, outcome.expected) == (status, IMAGES - missing, IMAGES)
     if status == "dropped":
-        assert outcome.notes == ("17 of 320 perfusion images missing (5.3% > 5%)",)
+        assert outcome.notes[0] == "17 of 320 perfusion images missing (5.3% > 5%)"
+        assert outcome.notes[1].startswith("missing: slice ")
         assert not (tmp_path / "cohort.zarr").exists()
         return
     case = read_case(tmp_path / "cohort.zarr", outcome.case_id)
@@ -247,3 +251,90 @@ def test_the_command_prints_its_table_and_fails_only_when_nothing_came_out(tmp_p
     assert bad.returncode == 1
     assert bad.stderr.strip().startswith("error: --dicom_dir=/nonexistent is not a folder")
     assert "Traceback" not in bad.stderr
+
+
+def test_a_rerun_opens_nothing_of_unchanged_patients_and_reports_those_that_are_gone(tmp_path, monkeypatch):
+    dicom, out = simulate(tmp_path, 2), tmp_path / "cohort.zarr"
+    first = convert(dicom, out)
+    real, opened = scan.read_sources, []
+    monkeypatch.setattr(scan, "read_sources", lambda path, name: opened.append(name) or real(path, name))
+    started = time.perf_counter()
+    again = convert(dicom, out)
+    assert (time.perf_counter() - started) / 2 < 0.2  # it takes some 10 ms a patient where nothing else runs
+    assert [(outcome.case_id, outcome.status) for outcome in again] == [(o.case_id, "unchanged") for o in first]
+    assert not opened
+    (dicom / "notes.txt").write_text("new")
+    convert(dicom, out)
+    assert opened == ["notes.txt"]
+    shutil.rmtree(dicom / "PHANTOM-0002")
+    statuses = sorted(outcome.status for outcome in convert(dicom, out))
+    assert statuses == ["gone", "unchanged"]
+    assert len(list_cases(out)) == 2
+
+
+def test_a_patient_that_is_dropped_now_is_said_to_be_in_the_store_still(tmp_path):
+    dicom, out = simulate(tmp_path, 1), tmp_path / "cohort.zarr"
+    convert(dicom, out)
+    for path in images_of(dicom, "PHANTOM-0001", "perf")[:20]:
+        path.unlink()
+    [outcome] = convert(dicom, out)
+    assert outcome.status == "dropped"
+    assert "still holds an earlier conversion" in outcome.notes[-1]
+
+
+@pytest.mark.parametrize("kind", ["zip", "gztar"])
+def test_an_archive_of_patients_is_the_same_cohort(tmp_path, kind, converted):
+    (tmp_path / "in").mkdir()
+    shutil.make_archive(str(tmp_path / "in" / "export"), kind, cohort_folder() / "dicom")
+    outcomes = convert(tmp_path / "in", tmp_path / "c.zarr")
+    assert [outcome.status for outcome in outcomes] == ["converted"] * 6
+    for outcome in outcomes:
+        first, second = (read_case(store, outcome.case_id) for store in (converted[0], tmp_path / "c.zarr"))
+        np.testing.assert_array_equal(first.perfusion, second.perfusion)
+        np.testing.assert_array_equal(first.maps["tmax"], second.maps["tmax"])
+    assert [outcome.status for outcome in convert(tmp_path / "in", tmp_path / "c.zarr")] == ["unchanged"] * 6
+
+
+def test_both_patients_of_the_zipped_cohort_convert_when_their_series_is_named(tmp_path):
+    folder = real_scan("cohort_zip_2patients")[0]
+    outcomes = convert_cohort(folder, tmp_path / "c.zarr", Rules(), 1, QUIET)[0]
+    assert {outcome.status for outcome in outcomes} == {"refused"}  # no series of theirs has more than one time
+    assert all("'t1_vibe_flip3' (12 slices x 1 times, 12 images)" in outcome.notes[0] for outcome in outcomes)
+    outcomes = convert(folder, tmp_path / "c.zarr", Rules(perfusion_series="t1_vibe_flip3"))
+    assert [outcome.status for outcome in outcomes] == ["converted"] * 2
+    for case_id in list_cases(tmp_path / "c.zarr"):
+        case = read_case(tmp_path / "c.zarr", case_id, maps=())
+        assert case.perfusion is not None
+        assert case.perfusion.shape == (12, 64, 30, 1)
+        assert case.perfusion.any()
+
+
+def test_a_declared_number_of_times_that_is_wrong_is_overridden(tmp_path):
+    dicom = simulate(tmp_path, 1)
+    for path in images_of(dicom, "PHANTOM-0001", "perf"):
+        dataset = pydicom.dcmread(path)
+        dataset.NumberOfTemporalPositions = 60
+        dataset.save_as(path)
+    [outcome] = convert(dicom, tmp_path / "c.zarr")
+    assert outcome.status == "dropped"
+    assert outcome.notes[0].startswith("160 of 480")
+    [outcome] = convert(dicom, tmp_path / "c.zarr", Rules(n_times=FRAMES))
+    assert (outcome.status, outcome.expected) == ("converted", IMAGES)
+    [outcome] = convert(dicom, tmp_path / "c.zarr", Rules(n_times=FRAMES, n_slices=SIZE[0] + 1))
+    assert (outcome.status, outcome.expected) == ("dropped", IMAGES + FRAMES)
+    [outcome] = convert(dicom, tmp_path / "c.zarr", Rules(n_slices=3))
+    assert "--n_slices=3, but images lie at 8 slices" in outcome.notes[0]
+
+
+def test_a_named_time_key_is_believed_against_others(tmp_path):
+    dicom = simulate(tmp_path, 1)
+    for path in images_of(dicom, "PHANTOM-0001", "perf"):
+        dataset = pydicom.dcmread(path)
+        dataset.InstanceNumber = 10_000 - dataset.InstanceNumber
+        dataset.save_as(path)
+    [outcome] = convert(dicom, tmp_path / "c.zarr")
+    assert "order the images of a slice differently" in outcome.notes[0]
+    [outcome] = convert(dicom, tmp_path / "c.zarr", Rules(time_key="TemporalPosition"))
+    assert outcome.status == "converted"
+    [outcome] = convert(dicom, tmp_path / "c.zarr", Rules(time_key="AcquisitionNumber"))
+    assert "--time_key=AcquisitionNumber does not order" in outcome.notes[0]

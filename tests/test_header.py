@@ -1,7 +1,6 @@
 """Headers: what a file is, what is wrong with it, and where its pixels lie."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,24 +9,18 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 
 from tests.dicom_dev import scan
-from tmax_jax.dicom.header import DamagedError, DicomError, SkippedError, read_frame
-from tmax_jax.dicom.pixels import read_pixels, real_values
-from tmax_jax.dicom.write import SeriesHeader, images
-
-STORED = np.array([[0, 1, 2047], [4095, 100, 7]], np.uint16)
-
-
-def one_image(stored: np.ndarray = STORED) -> Dataset:
-    header = SeriesHeader(
-        "ID-7", "Name", "a: b", 1, "perf", "Philips", "m", ("ORIGINAL", "PRIMARY"), (5.0, 2.0, 1.5), 0.1
-    )
-    return next(images(stored[None, :, :, None], header))
+from tests.dicom_files import STORED, one_image, read_frame, saved
+from tmax_jax.dicom.assemble import read_stored, to_real
+from tmax_jax.dicom.decode import DecodeError
+from tmax_jax.dicom.header import DamagedError, DicomError, Frame, SkippedError
+from tmax_jax.dicom.pixels import read_pixels
+from tmax_jax.dicom.series import order_series
 
 
-def saved(folder: Path, dataset: Dataset, **options: bool) -> Path:
-    path = folder / "image"
-    dataset.save_as(path, **options)
-    return path
+def real_image(frame: Frame, *, prefer_real_world: bool = False) -> np.ndarray:
+    series = order_series([frame])
+    stored, inserted, _ = read_stored(series)
+    return to_real(series, stored, inserted, prefer_real_world=prefer_real_world)[0][0, :, :, 0]
 
 
 def test_one_reading_gives_all_that_ordering_needs(tmp_path):
@@ -92,7 +85,7 @@ def test_rescale_padding_and_real_world_values(tmp_path):
     dataset = one_image()
     dataset.RescaleSlope, dataset.RescaleIntercept, dataset.PixelPaddingValue = 2, -10, 4095
     frame = read_frame(saved(tmp_path, dataset), "x")
-    values = real_values(STORED, frame)
+    values = real_image(frame)
     assert values.dtype == np.int16
     np.testing.assert_array_equal(values, [[-10, -8, 4084], [0, 190, 4]])
     mapping, unit = Dataset(), Dataset()
@@ -102,7 +95,7 @@ def test_rescale_padding_and_real_world_values(tmp_path):
     dataset.RealWorldValueMappingSequence = Sequence([mapping])
     frame = read_frame(saved(tmp_path, dataset), "x")
     assert frame.real_world == (0.001, 0.0, "s")
-    np.testing.assert_allclose(real_values(STORED, frame, prefer_real_world=True)[0], [0, 0.001, 2.047], rtol=1e-6)
+    np.testing.assert_allclose(real_image(frame, prefer_real_world=True)[0], [0, 0.001, 2.047], rtol=1e-6)
 
 
 def remove(keyword: str) -> Callable[[Dataset], None]:
@@ -125,8 +118,9 @@ def put(keyword: str, value: object) -> Callable[[Dataset], None]:
         (put("PixelSpacing", ["0", "1"]), DicomError, "PixelSpacing .* is not positive"),
         (put("RescaleSlope", "0"), DicomError, "RescaleSlope 0.0"),
         (put("SamplesPerPixel", 3), DicomError, "a colour image"),
-        (put("ImageType", ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]), DicomError, "a Siemens mosaic is not read"),
-        (put("SOPClassUID", "1.2.840.10008.5.1.4.1.1.4.1"), SkippedError, "Enhanced MR Image Storage is not read"),
+        (put("ImageType", ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]), DicomError, "a Siemens mosaic without the private"),
+        (put("SOPClassUID", "1.2.840.10008.5.1.4.1.1.4.1"), DamagedError, "NumberOfFrames is 0, it describes 0"),
+        (put("SOPClassUID", "1.2.840.10008.5.1.4.1.1.7"), SkippedError, "Secondary Capture Image Storage is not read"),
         (remove("SOPClassUID"), SkippedError, "not a DICOM image"),
     ],
 )
@@ -175,8 +169,8 @@ def test_a_missing_decoder_names_the_compression_and_the_package(monkeypatch):
     frame = read_frame(next(path for path in sorted(folder.rglob("*")) if path.is_file()), "x")
 
     def no_plugin(*_: object, **__: object) -> None:
-        raise RuntimeError("all plugins are missing dependencies")
+        raise DecodeError("missing")
 
-    monkeypatch.setattr("tmax_jax.dicom.pixels.pixel_array", no_plugin)
-    with pytest.raises(DicomError, match=r"no decoder for JPEG Lossless.*pip install pylibjpeg"):
+    monkeypatch.setattr("tmax_jax.dicom.pixels.decode_frame", no_plugin)
+    with pytest.raises(DicomError, match=r"no decoder for JPEG Lossless.*pip install python-gdcm"):
         read_pixels(frame)

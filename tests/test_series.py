@@ -2,16 +2,17 @@
 
 import dataclasses
 import hashlib
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.dicom_dev import scan
+from tests.dicom_files import read_folder as read
+from tmax_jax.dicom.assemble import read_stored, to_real
 from tmax_jax.dicom.geometry import affine_ras
-from tmax_jax.dicom.header import DicomError, Frame, read_frame
+from tmax_jax.dicom.header import DicomError
 from tmax_jax.dicom.pixels import read_pixels
-from tmax_jax.dicom.series import Series, assemble, extend_slices, is_tmax, order_series, split_series
+from tmax_jax.dicom.series import Series, extend_slices, is_tmax, order_series, split_series
 
 CLASSIC = (
     "ge_classic_instanceonly_15x10",
@@ -26,8 +27,9 @@ CLASSIC = (
 )
 
 
-def read(folder: Path) -> list[Frame]:
-    return [read_frame(path, path.name) for path in sorted(folder.rglob("*")) if path.is_file()]
+def assemble(series: Series) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    stored, inserted, damaged = read_stored(series)
+    return to_real(series, stored, inserted)[0], inserted, damaged
 
 
 def stored_array(series: Series) -> np.ndarray:
@@ -152,7 +154,7 @@ def test_a_file_copied_twice_counts_once_and_a_changed_copy_is_refused():
     series = order_series([*frames, dataclasses.replace(frames[0], name="copy")])
     assert len(series.frames) == 27
     assert "1 repeated images left out" in series.findings
-    changed = dataclasses.replace(frames[0], name="changed", path=frames[1].path)
+    changed = dataclasses.replace(frames[0], name="changed", source=frames[1].source, pixels=frames[1].pixels)
     with pytest.raises(DicomError, match="and changed claim to be one image but differ"):
         order_series([*frames, changed])
 

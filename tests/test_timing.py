@@ -5,48 +5,33 @@ import dataclasses
 import numpy as np
 import pytest
 
+from tmax_jax.dicom.frame_times import frame_times_s
 from tmax_jax.dicom.header import DicomError, Frame, Pixels
-from tmax_jax.dicom.timing import frame_times_s, order_in_time
+from tmax_jax.dicom.source import Source
+from tmax_jax.dicom.timing import order_in_time
 
 BLANK = Frame(
-    **dict.fromkeys(
-        (
-            "path",
-            "name",
-            "patient_id",
-            "study_uid",
-            "series_uid",
-            "sop_uid",
-            "description",
-            "manufacturer",
-            "model",
-            "rescale_type",
-            "photometric",
-            "label",
-        ),
-        "",
-    ),
+    source=Source(""),
+    name="",
+    kind="classic",
+    patient_id="",
+    study_uid="",
+    series_uid="",
+    sop_uid="",
+    series_number=None,
+    description="",
+    manufacturer="",
+    model="",
+    rescale_type="",
+    photometric="",
     image_type=(),
+    component="",
+    quantity="",
     shape=(2, 2),
     orientation=(1, 0, 0, 0, 1, 0),
     position_mm=(0, 0, 0),
     pixel_spacing_mm=(1, 1),
-    pixels=Pixels(0, "<u2", 16, 1.0, 0.0, None),
-    real_world=None,
-    slices=None,
-    acquired_s=None,
-    instance_number=None,
-    temporal_position=None,
-    temporal_positions=None,
-    acquisition_number=None,
-    trigger_time_ms=None,
-    temporal_resolution_ms=None,
-    echo_time_ms=None,
-    repetition_time_ms=None,
-    flip_angle_deg=None,
-    field_strength_t=None,
-    slice_thickness_mm=None,
-    slice_spacing_mm=None,
+    pixels=Pixels(0, "<u2", 16, 15, 1.0, 0.0, None),
 )
 SLICES, TIMES = 4, 10
 Z, T = (axis.ravel() for axis in np.mgrid[:SLICES, :TIMES])
@@ -57,7 +42,10 @@ def frames_with(keep: np.ndarray | None = None, **fields: np.ndarray | float | N
     columns = {name: np.broadcast_to(np.array(value, object), Z.shape) for name, value in fields.items()}
     keep = np.ones(Z.shape, bool) if keep is None else keep
     numbers = np.flatnonzero(keep)
-    made = [dataclasses.replace(BLANK, **{name: column[i] for name, column in columns.items()}) for i in numbers]
+    made = [
+        dataclasses.replace(BLANK, source=Source(str(i)), **{name: column[i] for name, column in columns.items()})
+        for i in numbers
+    ]
     return made, Z[numbers]
 
 

@@ -1,92 +1,128 @@
 """Converts a folder of patients' DICOM files to a cohort.
 
   python -m tmax_jax.convert --dicom_dir=DIR --out=cohort.zarr
+  python -m tmax_jax.convert --inspect=DIR            what is in there, and what would be done with it
 
-Patients, series, slices and frames are found by the files' headers. A patient with a few perfusion images missing is
-kept, with zeros at their places. Run it again after adding files: only what changed is converted.
+Patients, series, slices and frames are found by the files' headers, in folders and in archives. A patient with a few
+perfusion images missing is kept, with zeros at their places. Run it again after adding files: only what changed is
+converted.
 """
 
+import json
 import multiprocessing
 import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 from absl import flags
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from tmax_jax import cli
-from tmax_jax.cohort.convert import Outcome, Rules, convert_patient
-from tmax_jax.cohort.scan import list_files, name_cases, scan
+from tmax_jax.cohort.convert import Outcome
+from tmax_jax.cohort.inspect import inspect, print_inspection
+from tmax_jax.cohort.run import convert_folder
+from tmax_jax.cohort.scan import list_files, scan
+from tmax_jax.cohort.select import Rules
 from tmax_jax.cohort.store import CohortError
+from tmax_jax.dicom.timing import TIME_KEYS
 
 _DICOM_DIR = flags.DEFINE_string("dicom_dir", None, "folder with the patients' DICOM files, nested as they may be")
+_INSPECT = flags.DEFINE_string("inspect", None, "folder to describe; nothing is converted")
+_JSON = flags.DEFINE_boolean("json", False, "with --inspect: print one JSON document and nothing else")
 _OUT = flags.DEFINE_string("out", "cohort.zarr", "store to write", allow_override=True)
 _WORKERS = flags.DEFINE_integer("workers", os.cpu_count() or 1, "processes", lower_bound=1, allow_override=True)
+_STRICT = flags.DEFINE_boolean("strict", False, "exit with an error when any patient was dropped or refused")
 _MAX_MISSING = flags.DEFINE_float(
     "max_missing", 0.05, "drop a patient with more than this fraction of perfusion images missing", 0.0, 1.0
 )
+_REPAIR = flags.DEFINE_enum(
+    "repair", "none", ["none", "interpolate"], "what missing images hold: zeros, or what lies between their neighbours"
+)
 _TARGET_UNIT = flags.DEFINE_enum("target_unit", "auto", ["auto", "s", "ms"], "unit of stored Tmax; auto: by its header")
-_STRICT = flags.DEFINE_boolean("strict", False, "exit with an error when any patient was dropped or refused")
-_STYLES = {"converted": "green", "unchanged": "dim", "dropped": "yellow", "refused": "red"}
+_PERFUSION_SERIES = flags.DEFINE_string("perfusion_series", "", "description, number or UID of the perfusion series")
+_MAP_SERIES = flags.DEFINE_string("map_series", "", "description, number or UID of the Tmax map's series")
+_TIME_KEY = flags.DEFINE_enum(
+    "time_key",
+    "",
+    ["", *TIME_KEYS],
+    "the value that orders images in time, if not found by itself",
+    allow_override=True,
+)
+_N_TIMES = flags.DEFINE_integer("n_times", 0, "time points, where the headers declare a wrong number", lower_bound=0)
+_N_SLICES = flags.DEFINE_integer("n_slices", 0, "slices, where the headers declare a wrong number", lower_bound=0)
+_ECHO = flags.DEFINE_float("echo", 0.0, "echo time (ms) to take of a series of several echoes", lower_bound=0.0)
+_STYLES = {"converted": "green", "unchanged": "dim", "dropped": "yellow", "refused": "red", "gone": "yellow"}
 _NOTES = 4  # shown of one patient; all are in the store
+_SKIPPED = 20  # files shown
 
 
 def main(_: Sequence[str]) -> None:
     """Reads the flags, converts, and prints what became of every patient."""
+    rules = Rules(
+        max_missing=_MAX_MISSING.value,
+        target_unit=_TARGET_UNIT.value,
+        repair=_REPAIR.value,
+        perfusion_series=_PERFUSION_SERIES.value,
+        map_series=_MAP_SERIES.value,
+        time_key=_TIME_KEY.value,
+        n_times=_N_TIMES.value,
+        n_slices=_N_SLICES.value,
+        echo=_ECHO.value,
+    )
+    if _INSPECT.value:
+        inspect_folder(Path(_INSPECT.value), rules, _WORKERS.value, as_json=_JSON.value)
+        return
     if not _DICOM_DIR.value:
         raise CohortError("say where the DICOM files are: --dicom_dir=DIR")
     console = cli.make_console()
     folder, out = Path(_DICOM_DIR.value), Path(_OUT.value)
-    rules = Rules(max_missing=_MAX_MISSING.value, target_unit=_TARGET_UNIT.value)
     outcomes, skipped = convert_cohort(folder, out, rules, _WORKERS.value, console)
     print_outcomes(outcomes, skipped, out, console)
     bad = [outcome for outcome in outcomes if outcome.status in ("dropped", "refused")]
-    if len(bad) == len(outcomes):
+    if not any(outcome.status in ("converted", "unchanged") for outcome in outcomes):
         raise CohortError(f"no patient of {folder} could be converted; the table says why")
     if bad and _STRICT.value:
         raise CohortError(f"{len(bad)} of {len(outcomes)} patients were not converted (--strict)")
 
 
+def make_pool(workers: int) -> Executor:
+    """Returns what runs the tasks: processes, or for one worker this process itself."""
+    if workers == 1:
+        return ThreadPoolExecutor(1)
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))  # a forked thread may hang
+
+
+def inspect_folder(folder: Path, rules: Rules, workers: int, *, as_json: bool) -> None:
+    """Prints what is in a folder and what would be done with it."""
+    files = list_files(folder)
+    with make_pool(min(workers, 1 + len(files) // 1000)) as pool:
+        found = scan(folder, files, pool, lambda _: None)
+    document = inspect(found, rules)
+    if as_json:
+        print(json.dumps(document, indent=1, allow_nan=False))
+    else:
+        print_inspection(document, cli.make_console())
+
+
 def convert_cohort(
     folder: Path, out: Path, rules: Rules, workers: int, console: Console
 ) -> tuple[list[Outcome], list[str]]:
-    """Converts every patient of a folder; one bad patient never stops the others.
-
-    Args:
-      folder: with the DICOM files.
-      out: the store.
-      rules: of the conversion.
-      workers: processes.
-      console: for the progress bar.
-
-    Returns:
-      The outcomes by case id, and the files that were no images.
-
-    Raises:
-      CohortError: no DICOM image at all.
-    """
-    files = list_files(folder)
+    """Converts every patient of a folder with a progress bar; as `cohort.run.convert_folder`, with its own pool."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    context = multiprocessing.get_context("spawn")  # a forked copy of a threaded process may hang
-    with ProcessPoolExecutor(workers, mp_context=context) as pool, Progress(*columns, console=console) as progress:
-        reading = progress.add_task("Reading headers (files)", total=len(files))
-        found = scan(folder, files, pool, lambda count: progress.advance(reading, count))
-        if not found.patients:
-            raise CohortError(
-                f"no MR images among the {len(files)} files of {folder}: {found.skipped[0] if found.skipped else ''}"
-            )
-        names = name_cases(found.patients, out.with_name(f"{out.name}.private.json"))
-        converting = progress.add_task("Converting (patients)", total=len(found.patients))
-        tasks = [pool.submit(convert_patient, patient, names[patient.key], out, rules) for patient in found.patients]
-        outcomes = []
-        for task in as_completed(tasks):
-            outcomes.append(task.result())
-            progress.advance(converting)
-    return sorted(outcomes, key=lambda outcome: outcome.case_id), found.skipped
+    with make_pool(workers) as pool, Progress(*columns, console=console) as progress:
+        bars: dict[str, TaskID] = {}
+
+        def on_progress(what: str, done: int, total: int) -> None:
+            if what not in bars:
+                bars[what] = progress.add_task(what)
+            progress.update(bars[what], completed=done, total=total)
+
+        return convert_folder(pool, folder, out, rules, on_progress)
 
 
 def print_outcomes(outcomes: Sequence[Outcome], skipped: Sequence[str], out: Path, console: Console) -> None:
@@ -102,10 +138,12 @@ def print_outcomes(outcomes: Sequence[Outcome], skipped: Sequence[str], out: Pat
             notes.append(f"and {len(outcome.notes) - _NOTES} more")
         images = f"{outcome.found} / {outcome.expected or '?'}"
         style = _STYLES[outcome.status]
-        table.add_row(outcome.case_id, images, f"[{style}]{outcome.status}[/]", "; ".join(notes) or "complete")
+        table.add_row(outcome.case_id, images, f"[{style}]{outcome.status}[/]", escape("; ".join(notes) or "complete"))
     console.print(table)
-    if skipped:
-        console.print(f"{len(skipped)} other files were skipped, such as: {skipped[0]}", markup=False)
+    for line in skipped[:_SKIPPED]:
+        console.print(f"skipped: {line}", markup=False, highlight=False)
+    if len(skipped) > _SKIPPED:
+        console.print(f"and {len(skipped) - _SKIPPED} more files; --inspect lists all", markup=False)
     good = sum(outcome.status in ("converted", "unchanged") for outcome in outcomes)
     console.print(f"{good} of {len(outcomes)} patients are in {out}", markup=False)
     console.print(f"Which patient is which case: {out.name}.private.json beside it, for you alone", markup=False)

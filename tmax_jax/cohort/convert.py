@@ -2,8 +2,6 @@
 
 import dataclasses
 import importlib.metadata
-import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +9,16 @@ import numpy as np
 
 from tmax_jax.cohort.mask import foreground_mask
 from tmax_jax.cohort.scan import Patient
-from tmax_jax.cohort.store import Case, list_cases, read_attributes, write_case
+from tmax_jax.cohort.select import SECONDS, Rules, choose, find_unit, match_map
+from tmax_jax.cohort.store import Case, CohortError, read_attributes, write_case
+from tmax_jax.dicom.assemble import read_stored, to_real
+from tmax_jax.dicom.frame_times import frame_times_s
 from tmax_jax.dicom.geometry import affine_ras
 from tmax_jax.dicom.header import DicomError, Frame
-from tmax_jax.dicom.series import OFF_GRID, Series, assemble, extend_slices, is_tmax, order_series, split_series
-from tmax_jax.dicom.timing import frame_times_s
+from tmax_jax.dicom.series import Series
 
 PHANTOM_MODEL = "tmax_jax phantom"  # in the header of simulated patients
-SECONDS = {"s": 1.0, "ms": 0.001}
-_UNIT = re.compile(r"(?:^|[\s\[(_,])(ms|msec|s|sec|seconds|milliseconds)(?:$|[\s\])_,])", re.IGNORECASE)
-_ORIENTATION_TOLERANCE = 1e-3
-
-
-@dataclasses.dataclass(frozen=True)
-class Rules:
-    """What the command line may change."""
-
-    max_missing: float = 0.05  # fraction of the perfusion images; above, a patient is dropped
-    threshold: float = 0.10  # of the mask
-    target_unit: str = "auto"  # "auto", "s" or "ms"
+_SHOWN_HOLES = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,13 +26,13 @@ class Outcome:
     """What became of one patient: a line of the closing table."""
 
     case_id: str
-    status: str  # "converted", "unchanged", "dropped" or "refused"
+    status: str  # "converted", "unchanged", "dropped", "refused" or "gone"
     found: int  # perfusion images
     expected: int
     notes: tuple[str, ...]
 
 
-def convert_patient(patient: Patient, case_id: str, store: Path, rules: Rules) -> Outcome:
+def convert_patient(patient: Patient, case_id: str, store: str | Path, rules: Rules) -> Outcome:
     """Converts one patient, or says why not.
 
     Args:
@@ -56,135 +45,172 @@ def convert_patient(patient: Patient, case_id: str, store: Path, rules: Rules) -
       The outcome; errors of this patient are in it, so that the others go on.
     """
     fingerprint = patient.fingerprint()
-    if (store / "zarr.json").exists() and case_id in list_cases(store):
-        before = read_attributes(store, case_id)
-        if (before["fingerprint"], before["rules"]) == (fingerprint, dataclasses.asdict(rules)):
-            found, expected = before["images_found"], before["images_expected"]
-            return Outcome(case_id, "unchanged", found, expected, tuple(before["findings"]))
+    outcome = unchanged_case(store, case_id, fingerprint, rules)
+    if outcome:
+        return outcome
     try:
-        return _convert(patient, case_id, store, rules, fingerprint)
+        outcome = _convert(patient, case_id, store, rules, fingerprint)
     except DicomError as error:
-        return Outcome(case_id, "refused", len(patient.frames), 0, (str(error),))
+        outcome = Outcome(case_id, "refused", len(patient.frames), 0, (str(error),))
     except (OSError, ValueError, MemoryError) as error:  # a full disk, a bad file: the other patients go on
-        return Outcome(case_id, "refused", len(patient.frames), 0, (f"{type(error).__name__}: {error}",))
+        outcome = Outcome(case_id, "refused", len(patient.frames), 0, (f"{type(error).__name__}: {error}",))
+    if outcome.status != "converted" and _has_case(store, case_id):
+        note = f"the store still holds an earlier conversion; remove {case_id} from it to leave the patient out"
+        outcome = dataclasses.replace(outcome, notes=(*outcome.notes, note))
+    return outcome
 
 
-def _convert(patient: Patient, case_id: str, store: Path, rules: Rules, fingerprint: str) -> Outcome:
-    if patient.unusable:
-        more = f" (and {len(patient.unusable) - 1} more files)" if len(patient.unusable) > 1 else ""
-        raise DicomError(patient.unusable[0] + more)
-    perfusion, tmax, findings = _choose(patient.frames)
-    planned = max(frame.slices or 0 for frame in perfusion.frames)  # more than the grid where an end was lost
-    expected = max(perfusion.grid.count, planned) * perfusion.time.count
-    values, inserted, damaged = assemble(perfusion)
+def _has_case(store: str | Path, case_id: str) -> bool:
+    try:
+        return bool(read_attributes(store, case_id))
+    except CohortError:
+        return False
+
+
+def unchanged_case(store: str | Path, case_id: str, fingerprint: str, rules: Rules) -> Outcome | None:
+    """Returns the outcome of a case that the store holds as it would be converted now, else None."""
+    try:
+        before = read_attributes(store, case_id)
+    except CohortError:
+        return None
+    if (before.get("fingerprint"), before.get("rules")) != (fingerprint, dataclasses.asdict(rules)):
+        return None
+    return Outcome(case_id, "unchanged", before["images_found"], before["images_expected"], tuple(before["findings"]))
+
+
+def missing_note(series: Series, found: int, rules: Rules) -> tuple[str, ...]:
+    """Says what is missing of a series where that is more than the rules allow.
+
+    Args:
+      series: the perfusion.
+      found: its images that can be read.
+      rules: with the threshold.
+
+    Returns:
+      The numbers, and the places; nothing where the series is complete enough.
+    """
+    expected, missing = series.expected, series.expected - found
+    if missing <= rules.max_missing * expected:
+        return ()
+    fraction = missing / expected
+    return (
+        f"{missing} of {expected} perfusion images missing ({fraction:.1%} > {rules.max_missing:.0%})",
+        f"missing: {describe_holes(series)}; keep the patient with --max_missing={np.ceil(fraction * 1000) / 1000:g}",
+    )
+
+
+def describe_holes(series: Series) -> str:
+    """Says which images of a series are missing: whole slices and times first, then single places."""
+    holes = series.holes()
+    by_z, by_t = (np.bincount([hole[axis] for hole in holes], minlength=1) for axis in (0, 1))
+    slices = [z for z, count in enumerate(by_z) if count == series.time.count]
+    times = [t for t, count in enumerate(by_t) if count == series.grid.count]
+    single = [f"slice {z} at time {t}" for z, t in holes if z not in slices and t not in times]
+    parts = [f"{series.slices - series.grid.count} slices at an end"] if series.slices > series.grid.count else []
+    parts += [f"slice {z}" for z in slices] + [f"time {t}" for t in times] + single
+    more = f" and {len(parts) - _SHOWN_HOLES} more" if len(parts) > _SHOWN_HOLES else ""
+    return ", ".join(parts[:_SHOWN_HOLES]) + more if parts else "images that cannot be read"
+
+
+def _convert(patient: Patient, case_id: str, store: str | Path, rules: Rules, fingerprint: str) -> Outcome:
+    choice = choose(patient, rules)
+    perfusion, findings = choice.perfusion, [*choice.findings, *choice.perfusion.findings]
+    found, expected = len(perfusion.frames), perfusion.expected
+    notes = missing_note(perfusion, found, rules)
+    if notes:
+        return Outcome(case_id, "dropped", found, expected, notes)
+    stored, inserted, damaged = read_stored(perfusion)
     found = int((~inserted).sum())
-    if expected - found > rules.max_missing * expected:
-        missing = expected - found
-        note = f"{missing} of {expected} perfusion images missing ({missing / expected:.1%} > {rules.max_missing:.0%})"
-        return Outcome(case_id, "dropped", found, expected, (note,))
-    findings += perfusion.findings + damaged + patient.damaged
-    if found < expected:
-        findings.append(f"{int(inserted.sum())} missing images inserted as zeros")
-    if planned > perfusion.grid.count:
-        findings.append(f"{planned - perfusion.grid.count} of {planned} planned slices are missing at an end")
+    notes = missing_note(perfusion, found, rules)
+    if notes:
+        return Outcome(case_id, "dropped", found, expected, (*notes, *damaged))
+    values, not_finite = to_real(perfusion, stored, inserted)
+    del stored
+    findings += damaged + _counted(perfusion, inserted, not_finite, rules)
     maps, attributes = {}, {}
-    if tmax:
-        maps["tmax"], described = _read_tmax(tmax, perfusion, rules.target_unit)
+    if choice.tmax:
+        maps["tmax"], described = _read_tmax(choice.tmax, perfusion, rules.target_unit)
         attributes = {"maps": {"tmax": described}, "nan_count": described["nan_count"]}
     else:
         findings.append("no Tmax map: no target to learn")
-    present = values[~np.broadcast_to(inserted[:, None, None, :], values.shape)] if inserted.any() else values
-    frame = perfusion.frames[0]
     times_s, times_source = frame_times_s(perfusion.frames, perfusion.time)
-    mask = foreground_mask(values, inserted, threshold=rules.threshold)
+    frame = perfusion.frames[0]
     attributes |= {
         **_geometry(frame, perfusion),
         "frame_times_s": times_s.tolist(),
         "frame_times_source": times_source,
         "frame_order_source": perfusion.time.key,
+        "frame_order_rejected": dict(perfusion.time.rejected),
         "echo_time_ms": frame.echo_time_ms,
         "repetition_time_ms": frame.repetition_time_ms,
         "field_strength_t": frame.field_strength_t,
         "vendor": frame.manufacturer,
         "images_found": found,
         "images_expected": expected,
-        "intensity_min": float(present.min()),
-        "intensity_max": float(present.max()),
+        "intensity_min": float(values.min(axis=(1, 2))[~inserted].min()),
+        "intensity_max": float(values.max(axis=(1, 2))[~inserted].max()),
         "findings": findings,
         "data": "phantom" if PHANTOM_MODEL in frame.model else "real",
         "rules": dataclasses.asdict(rules),
         "software_version": importlib.metadata.version("tmax_jax"),
         "fingerprint": fingerprint,
     }
+    mask = foreground_mask(values, inserted, threshold=rules.threshold)
+    if rules.repair == "interpolate" and inserted.any():
+        interpolate_missing(values, inserted, times_s)
     write_case(store, Case(case_id, values, mask, inserted, maps, attributes))
     return Outcome(case_id, "converted", found, expected, tuple(findings))
 
 
-def _choose(frames: Sequence[Frame]) -> tuple[Series, Series | None, list[str]]:
-    """Tells the perfusion series and the Tmax map apart from all others, by their headers."""
-    perfusion, tmax, others, errors = [], [], [], []
-    for group in split_series(frames):
-        try:
-            series = order_series(group)
-        except DicomError as error:
-            errors.append(str(error))
+def _counted(perfusion: Series, inserted: np.ndarray, not_finite: int, rules: Rules) -> list[str]:
+    findings = []
+    if inserted.any():
+        how = "interpolated in time" if rules.repair == "interpolate" else "inserted as zeros"
+        findings.append(f"{int(inserted.sum())} missing images {how}")
+    if perfusion.slices > perfusion.grid.count:
+        lost = perfusion.slices - perfusion.grid.count
+        findings.append(f"{lost} of {perfusion.slices} planned slices are missing at an end")
+    if not_finite:
+        findings.append(f"{not_finite} values were not finite and are 0")
+    return findings
+
+
+def interpolate_missing(values: np.ndarray, inserted: np.ndarray, times_s: np.ndarray) -> None:
+    """Fills images that are not there from their neighbours in time, in place; beyond the ends with the nearest.
+
+    Args:
+      values: `[z, y, x, time]`.
+      inserted: bool `[z, time]`, images to fill; a slice of which no image is there stays 0.
+      times_s: `[time]`, when the frames were acquired.
+
+    Example:
+      >>> values = np.array([[[[1.0, 0.0, 3.0]]]])
+      >>> interpolate_missing(values, np.array([[False, True, False]]), np.arange(3.0))
+      >>> values.tolist()
+      [[[[1.0, 2.0, 3.0]]]]
+    """
+    for z, t in np.argwhere(inserted):
+        there = np.flatnonzero(~inserted[z])
+        if not len(there):
             continue
-        if is_tmax(series):
-            tmax.append(series)
-        elif series.time.count > 1:
-            perfusion.append(series)
-        else:
-            others.append(series)
-    for what, found in (("perfusion", perfusion), ("Tmax", tmax)):
-        if len(found) > 1:
-            names = "; ".join(series.label for series in found)
-            raise DicomError(f"{len(found)} {what} series, and one is wanted: {names}. Leave one in the folder")
-    if not perfusion:
-        reason = errors[0] if errors else f"{len(others)} series of one image a slice"
-        raise DicomError(f"no perfusion series: {reason}")
-    if tmax and tmax[0].frames[0].shape == perfusion[0].frames[0].shape:
-        perfusion[0] = extend_slices(perfusion[0], tmax[0].frames)
-    findings = [f"left out: {series.label}" for series in others] + [f"left out: {error}" for error in errors]
-    return perfusion[0], tmax[0] if tmax else None, findings
+        before, after = there[there < t], there[there > t]
+        left = before[-1] if len(before) else after[0]
+        right = after[0] if len(after) else before[-1]
+        share = 0.0 if left == right else (times_s[t] - times_s[left]) / (times_s[right] - times_s[left])
+        image = (1 - share) * values[z, ..., left] + share * values[z, ..., right].astype(np.float64)
+        values[z, ..., t] = np.round(image) if values.dtype.kind in "iu" else image
 
 
 def _read_tmax(tmax: Series, perfusion: Series, target_unit: str) -> tuple[np.ndarray, dict[str, Any]]:
     """Reads a map onto the perfusion's slices, in seconds."""
-    frame, other = tmax.frames[0], perfusion.frames[0]
-    if frame.shape != other.shape or np.abs(np.subtract(frame.orientation, other.orientation)).max() > (
-        _ORIENTATION_TOLERANCE
-    ):
-        raise DicomError(f"the Tmax map {tmax.label} lies on another grid than the perfusion {perfusion.label}")
-    place = perfusion.grid.index(tmax.frames)
-    z = np.round(place).astype(int)
-    if np.abs(place - z).max() > OFF_GRID or sorted(z) != list(range(perfusion.grid.count)):
-        raise DicomError(
-            f"the slices of the Tmax map {tmax.label} are not those of the perfusion {perfusion.label}; export both of"
-            " one scan, completely"
-        )
-    unit = _unit(frame, tmax, target_unit)
-    values, missing, damaged = assemble(tmax, prefer_real_world=True)
+    tmax = dataclasses.replace(tmax, z=match_map(tmax, perfusion), grid=perfusion.grid)
+    unit = find_unit(tmax, target_unit)
+    stored, missing, damaged = read_stored(tmax)
     if missing.any():
         raise DicomError(f"the Tmax map {tmax.label} is incomplete: {damaged[0] if damaged else 'a slice is missing'}")
-    map_s = values[..., 0].astype(np.float64)
-    bad = ~np.isfinite(map_s)
-    map_s = np.where(bad, 0.0, map_s * SECONDS[unit]).astype(np.float32)
-    return map_s, {"unit": "s", "stored_unit": unit, "nan_count": int(bad.sum())}
-
-
-def _unit(frame: Frame, tmax: Series, target_unit: str) -> str:
-    """Finds the unit of a map's values in its header; a guess from their size would be wrong in silence."""
-    if target_unit != "auto":
-        return target_unit
-    if frame.real_world and frame.real_world[2] in SECONDS:
-        return frame.real_world[2]
-    for text in (frame.rescale_type, frame.description):
-        found = _UNIT.search(text)
-        if found:
-            return "ms" if found.group(1).lower().startswith("m") else "s"
-    raise DicomError(
-        f"the unit of the Tmax map {tmax.label} is not in its header; say --target_unit=ms or --target_unit=s"
-    )
+    values, not_finite = to_real(tmax, stored, missing, prefer_real_world=True)
+    map_s = (values[..., 0].astype(np.float64) * SECONDS[unit]).astype(np.float32)
+    return map_s, {"unit": "s", "stored_unit": unit, "nan_count": not_finite}
 
 
 def _geometry(frame: Frame, series: Series) -> dict[str, Any]:

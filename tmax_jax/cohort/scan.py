@@ -5,14 +5,17 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
+from typing import Any
 
 from tmax_jax.cohort.store import CohortError
-from tmax_jax.dicom.header import DamagedError, DicomError, Frame, SkippedError, read_frame
+from tmax_jax.dicom.header import DamagedError, DicomError, Frame, SkippedError
+from tmax_jax.dicom.readers import read_sources
 
 _CHUNK = 256  # files a task of the pool
+Stamp = tuple[int, int]  # size and time of change of a file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,18 +24,13 @@ class Patient:
 
     key: str  # the patient's id, or a folder where the headers hold none; private
     frames: list[Frame]
-    damaged: list[str]  # images that count as missing
-    unusable: list[str]  # images that make the patient unusable
+    damaged: list[DamagedError]  # images that count as missing
+    unusable: list[DicomError]  # images that make their series unusable
+    files: dict[str, Stamp] = dataclasses.field(default_factory=dict)  # that hold any of these
 
     def fingerprint(self) -> str:
         """Returns a digest that changes when a file is added, removed, renamed or written anew."""
-        digest = hashlib.sha256()
-        for frame in sorted(self.frames, key=lambda frame: frame.name):
-            found = Path(frame.path).stat()
-            digest.update(f"{frame.name}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
-        for text in sorted([*self.damaged, *self.unusable]):
-            digest.update(text.encode())
-        return digest.hexdigest()
+        return fingerprint(self.files)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,21 +41,33 @@ class Scan:
     skipped: list[str]  # files that are no images, each with the reason
 
 
-def list_files(folder: Path) -> list[Path]:
-    """Returns every file below a folder, sorted; links to folders are not followed.
+def list_files(folder: Path) -> dict[str, Stamp]:
+    """Returns every file below a folder by its relative name, sorted; links are listed and never followed.
 
     Raises:
       CohortError: there is no such folder, or nothing in it.
     """
     if not folder.is_dir():
         raise CohortError(f"--dicom_dir={folder} is not a folder; name the one that holds the patients' DICOM files")
-    files = sorted(Path(root) / name for root, _, names in os.walk(folder) for name in names)
+    files: dict[str, Stamp] = {}
+    for root, folders, names in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(root, name))]
+        for name in [*names, *links]:
+            path = os.path.join(root, name)
+            found = os.lstat(path)
+            files[os.path.relpath(path, folder)] = (found.st_size, found.st_mtime_ns)
     if not files:
         raise CohortError(f"--dicom_dir={folder} holds no files; name the folder that holds the patients' DICOM files")
-    return files
+    return dict(sorted(files.items()))
 
 
-def scan(folder: Path, files: Sequence[Path], pool: Executor, on_files: Callable[[int], None]) -> Scan:
+def fingerprint(files: Mapping[str, Stamp]) -> str:
+    """Returns a digest of files by name, size and time of change."""
+    text = "".join(f"{name}\0{size}\0{changed}\n" for name, (size, changed) in sorted(files.items()))
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+
+
+def scan(folder: Path, files: Mapping[str, Stamp], pool: Executor, on_files: Callable[[int], None]) -> Scan:
     """Reads the header of every file and gathers the files of each patient.
 
     Args:
@@ -71,36 +81,60 @@ def scan(folder: Path, files: Sequence[Path], pool: Executor, on_files: Callable
     """
     patients: dict[str, Patient] = {}
     skipped: list[str] = []
-    chunks = [files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK)]
+    unknown: list[tuple[str, DicomError]] = []  # files so damaged that they do not say whose they are
+    names = list(files)
+    chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
     for chunk, results in zip(chunks, pool.map(read_headers, [folder] * len(chunks), chunks), strict=True):
-        for path, result in zip(chunk, results, strict=True):
+        for name, result in results:
             if isinstance(result, SkippedError):
                 skipped.append(str(result))
-                continue
-            relative = path.relative_to(folder)
-            key = result.patient_id or f"folder {relative.parts[0] if len(relative.parts) > 1 else '.'}"
-            patient = patients.setdefault(key, Patient(key, [], [], []))
-            if isinstance(result, Frame):
-                patient.frames.append(result)
+            elif isinstance(result, Frame) or result.patient_id:
+                parts = Path(name).parts
+                key = result.patient_id or f"folder {parts[0] if len(parts) > 1 else '.'}"
+                _add(patients.setdefault(key, Patient(key, [], [], [])), name, files[name], result)
             else:
-                (patient.damaged if isinstance(result, DamagedError) else patient.unusable).append(str(result))
+                unknown.append((name, result))
         on_files(len(chunk))
+    for name, error in unknown:
+        patient = _owner(name, patients)
+        if patient:
+            _add(patient, name, files[name], error)
+        else:
+            skipped.append(str(error))
     return Scan(list(patients.values()), skipped)
 
 
-def read_headers(folder: Path, files: Sequence[Path]) -> list[Frame | DicomError]:
-    """Reads headers one by one; what cannot be read is an error in its place."""
-    return list(_headers(folder, files))
+def _add(patient: Patient, name: str, stamp: Stamp, found: Frame | DicomError) -> None:
+    patient.files[name] = stamp
+    if isinstance(found, Frame):
+        patient.frames.append(found)
+    elif isinstance(found, DamagedError):
+        patient.damaged.append(found)
+    else:
+        patient.unusable.append(found)
 
 
-def _headers(folder: Path, files: Sequence[Path]) -> Iterator[Frame | DicomError]:
-    for path in files:
-        try:
-            yield read_frame(path, str(path.relative_to(folder)))
-        except DicomError as error:
-            yield error
-        except OSError as error:
-            yield SkippedError(f"{path.relative_to(folder)}: cannot be opened ({type(error).__name__})")
+def _owner(name: str, patients: Mapping[str, Patient]) -> Patient | None:
+    """Finds the patient whose other files lie around a file, nearest first; none where there are several."""
+    for folder in Path(name).parents:
+        near = [
+            patient for patient in patients.values() if any(folder in Path(other).parents for other in patient.files)
+        ]
+        if near:
+            return near[0] if len(near) == 1 else None
+    return None
+
+
+def read_headers(folder: Path, names: Sequence[str]) -> list[tuple[str, Frame | DicomError]]:
+    """Reads the images of files one by one, each with its file's name; what cannot be read is an error in its place."""
+    return list(_headers(folder, names))
+
+
+def _headers(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Frame | DicomError]]:
+    for name in names:
+        shown = name.encode(errors="surrogateescape").decode(errors="replace")  # names need not be text
+        for found in read_sources(folder / name, shown):
+            yield name, found
 
 
 def name_cases(patients: Sequence[Patient], private: Path) -> dict[str, str]:
@@ -112,16 +146,33 @@ def name_cases(patients: Sequence[Patient], private: Path) -> dict[str, str]:
         it; numbers already given are kept, new patients are numbered in the order of a digest of their id.
 
     Returns:
-      Case ids such as "case-0007", by `Patient.key`.
+      Case ids such as "case-0007", by `Patient.key`; of patients of earlier runs too.
     """
-    known: dict[str, str] = json.loads(private.read_text()) if private.exists() else {}
-    named = {key: case_id for case_id, key in known.items()}
+    named = {key: case_id for case_id, key in read_private(private).items()}
     new = [patient.key for patient in patients if patient.key not in named]
-    for key in sorted(new, key=lambda key: hashlib.sha256(key.encode()).digest()):
+    for key in sorted(new, key=lambda key: hashlib.sha256(key.encode(errors="surrogatepass")).digest()):
         named[key] = f"case-{len(named) + 1:04d}"
-    private.parent.mkdir(parents=True, exist_ok=True)
-    temporary = private.with_name(f"{private.name}.{os.getpid()}")
-    temporary.touch(mode=stat.S_IRUSR | stat.S_IWUSR)
-    temporary.write_text(json.dumps({case_id: key for key, case_id in named.items()}, indent=1) + "\n")
-    temporary.rename(private)
+    write_private(private, {case_id: key for key, case_id in named.items()})
     return named
+
+
+def read_private(path: Path) -> dict[str, Any]:
+    """Reads a private file, empty where there is none.
+
+    Raises:
+      CohortError: it is damaged.
+    """
+    try:
+        return json.loads(path.read_text()) if path.exists() else {}
+    except ValueError as error:
+        raise CohortError(f"{path} is damaged; restore it, or remove it and the store and convert anew") from error
+
+
+def write_private(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes a file that its owner alone can read, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.touch(mode=stat.S_IRUSR | stat.S_IWUSR)
+    temporary.write_text(json.dumps(content, indent=1) + "\n")
+    temporary.rename(path)

@@ -9,6 +9,7 @@ from tmax_jax.dicom.header import DicomError, Frame
 
 _SAME_MM = 0.05  # positions closer than this are one slice
 _UNEVEN = 0.10  # of a gap: how far a slice may lie from the grid
+SLICE_KEY = "ImagePositionPatient along row x column"
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
@@ -73,6 +74,8 @@ def slice_grid(frames: Sequence[Frame]) -> SliceGrid:
             " export one complete stack"
         )
     count = int(np.round(steps).sum()) + 1
+    if count > 4 * len(centres):
+        raise DicomError(f"images lie at {len(centres)} of {count} slices; export one complete stack")
     gap = float((centres[-1] - centres[0]) / (count - 1))
     step = (np.array(last.position_mm) - origin) / (count - 1)
     return SliceGrid(normal, float(centres[0]), gap, count, origin, step)

@@ -1,18 +1,31 @@
-"""Frames to series, and a series to one array."""
+"""Frames to series: which images belong together, and where each lies in space and time."""
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from tmax_jax.dicom.geometry import SliceGrid, slice_grid
-from tmax_jax.dicom.header import DamagedError, DicomError, Frame
-from tmax_jax.dicom.pixels import read_pixels, real_values
+from tmax_jax.dicom.header import DicomError, Frame
+from tmax_jax.dicom.pixels import read_pixels
 from tmax_jax.dicom.timing import TimeOrder, order_in_time
 
-OFF_GRID = 0.25  # of a gap: how far a slice of another series may lie from the grid
+OFF_GRID = 0.5  # of a gap: how far a slice of another series may lie from the grid
+_ORIENTATION_TOLERANCE = 1e-3
+_ECHO_TOLERANCE_MS = 0.5
 _TMAX = re.compile(r"t[\s_-]?max", re.IGNORECASE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Overrides:
+    """What a user may say about a series where its headers are wrong or silent."""
+
+    time_key: str = ""  # see `timing.TIME_KEYS`
+    n_times: int = 0
+    n_slices: int = 0
+    echo_ms: float = 0.0  # echo time of the images to take
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +37,8 @@ class Series:
     z: np.ndarray  # int64 [frame]
     time: TimeOrder
     findings: list[str]
+    repeated: int = 0  # images that were there twice
+    n_slices: int = 0  # as the user says
 
     @property
     def label(self) -> str:
@@ -31,20 +46,51 @@ class Series:
         text = self.frames[0].description or "no description"
         return f"'{text}' ({self.grid.count} slices x {self.time.count} times, {len(self.frames)} images)"
 
+    @property
+    def slices(self) -> int:
+        """How many slices there should be: of the grid, as the scanner planned or numbered them, as the user says."""
+        planned = max(frame.slices or 0 for frame in self.frames) if self.frames[0].kind == "classic" else 0
+        return self.n_slices or max(self.grid.count, planned, self.time.slices)
+
+    @property
+    def expected(self) -> int:
+        """How many images there should be."""
+        return self.slices * self.time.count
+
+    def holes(self) -> list[tuple[int, int]]:
+        """The places (z, t) of the grid at which no image is."""
+        there = np.zeros((self.grid.count, self.time.count), bool)
+        there[self.z, self.time.index] = True
+        return [(int(z), int(t)) for z, t in np.argwhere(~there)]
+
 
 def split_series(frames: Sequence[Frame]) -> list[list[Frame]]:
-    """Groups frames by study and series, in order of their names."""
-    groups: dict[tuple[str, str], list[Frame]] = {}
-    for frame in sorted(frames, key=lambda frame: frame.name):
-        groups.setdefault((frame.study_uid, frame.series_uid), []).append(frame)
+    """Groups frames by study and series, in order of their names.
+
+    A series has one number; files of several that share a UID were copied together by a tool.
+    """
+    groups: dict[tuple[str, str, float | None], list[Frame]] = {}
+    for frame in sorted(frames, key=lambda frame: (frame.name, frame.frame_number or 0)):
+        groups.setdefault((frame.study_uid, frame.series_uid, frame.series_number), []).append(frame)
     return list(groups.values())
 
 
-def order_series(frames: Sequence[Frame]) -> Series:
+def split_kinds(frames: Sequence[Frame]) -> list[tuple[str, list[Frame]]]:
+    """Splits a series that holds images of several kinds, such as two echoes; says what each part is."""
+    varying = [(what, value_of) for what, value_of in _CONSTANT.items() if len({value_of(f) for f in frames}) > 1]
+    parts: dict[str, list[Frame]] = {}
+    for frame in frames:
+        kind = ", ".join(f"{what} {value_of(frame)}" for what, value_of in varying)
+        parts.setdefault(kind, []).append(frame)
+    return sorted(parts.items())
+
+
+def order_series(frames: Sequence[Frame], overrides: Overrides = Overrides()) -> Series:
     """Puts the images of one series in their places.
 
     Args:
       frames: of one series, in any order.
+      overrides: what the user says.
 
     Returns:
       The series, repeated images left out.
@@ -53,20 +99,23 @@ def order_series(frames: Sequence[Frame]) -> Series:
       DicomError: what should be one for the whole series differs, or the images cannot be placed.
 
     Example:
-      `order_series([read_frame(path, path.name) for path in folder.iterdir()])`
+      `order_series([frame for path in folder.iterdir() for frame in read_sources(path, path.name)])`
     """
+    frames = _of_echo(frames, overrides.echo_ms)
     frames, repeated = _without_repeats(frames)
     _check_constant(frames)
     grid = slice_grid(frames)
     z = np.round(grid.index(frames)).astype(np.int64)
-    time = order_in_time(frames, z, grid.count)
-    findings = list(time.warnings)
+    time = order_in_time(frames, z, grid.count, time_key=overrides.time_key, n_times=overrides.n_times)
+    findings = [*time.warnings, *sorted({frame.note for frame in frames} - {""})]
     if repeated:
         findings.append(f"{repeated} repeated images left out")
     labels = {frame.label for frame in frames} - {""}
     if len(labels) > 1 and time.count > 1:
         findings.append(f"images are of {' and '.join(sorted(labels))}, interleaved in time")
-    return Series(list(frames), grid, z, time, findings)
+    if overrides.n_slices and overrides.n_slices < grid.count:
+        raise DicomError(f"--n_slices={overrides.n_slices}, but images lie at {grid.count} slices")
+    return Series(list(frames), grid, z, time, findings, repeated, overrides.n_slices)
 
 
 def extend_slices(series: Series, others: Sequence[Frame]) -> Series:
@@ -80,7 +129,7 @@ def extend_slices(series: Series, others: Sequence[Frame]) -> Series:
       The series with room for all slices of both; unchanged where the others do not lie on its grid.
     """
     place = series.grid.index(others)
-    if np.abs(place - np.round(place)).max() > OFF_GRID:
+    if np.abs(place - np.round(place)).max() >= OFF_GRID or np.abs(place).max() > 4 * series.grid.count:
         return series
     lost = max(0, -int(np.round(place.min())))
     count = max(series.grid.count, int(np.round(place.max())) + 1) + lost
@@ -94,73 +143,69 @@ def extend_slices(series: Series, others: Sequence[Frame]) -> Series:
 
 
 def is_tmax(series: Series) -> bool:
-    """Whether the headers name a series Tmax: one image a slice, and the name in its description or type."""
+    """Whether the headers name a series Tmax: one image a slice, and the name in its description, type or quantity."""
     frame = series.frames[0]
-    return series.time.count == 1 and any(_TMAX.search(text) for text in (frame.description, *frame.image_type))
+    texts = (frame.description, frame.quantity, *frame.image_type)
+    return series.time.count == 1 and any(_TMAX.search(text) for text in texts)
 
 
-def assemble(series: Series, *, prefer_real_world: bool = False) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Reads the pixels of a series into one array of real values.
-
-    Args:
-      series: of `order_series`.
-      prefer_real_world: of `pixels.real_values`.
-
-    Returns:
-      Values `[z, y, x, time]`, in the scanner's integer type where rescale keeps them integers, else float32;
-      `inserted` bool `[z, time]`, True where no image was found: its values are 0; and the names of damaged files.
-
-    Raises:
-      DicomError: pixels that no installed decoder reads.
-    """
-    images: dict[tuple[int, int], np.ndarray] = {}
-    damaged = []
-    for frame, z, t in zip(series.frames, series.z, series.time.index, strict=True):
-        try:
-            images[z, t] = real_values(read_pixels(frame), frame, prefer_real_world=prefer_real_world)
-        except DamagedError as error:
-            damaged.append(str(error))
-    if not images:
-        raise DicomError(f"no image of the series {series.label} can be read: {damaged[0]}")
-    dtype = np.result_type(*{image.dtype for image in images.values()})
-    dtype = dtype if dtype.kind in "iu" else np.dtype(np.float32)
-    rows, columns = series.frames[0].shape
-    values = np.zeros((series.grid.count, series.time.count, rows, columns), dtype)
-    inserted = np.ones(values.shape[:2], bool)
-    for (z, t), image in images.items():
-        values[z, t] = image
-        inserted[z, t] = False
-    return np.ascontiguousarray(np.moveaxis(values, 1, -1)), inserted, damaged
+def _of_echo(frames: Sequence[Frame], echo_ms: float) -> Sequence[Frame]:
+    times = sorted({frame.echo_time_ms for frame in frames if frame.echo_time_ms is not None})
+    if not echo_ms or len(times) < 2:
+        return frames
+    kept = [frame for frame in frames if abs((frame.echo_time_ms or 0) - echo_ms) < _ECHO_TOLERANCE_MS]
+    if not kept:
+        raise DicomError(f"--echo={echo_ms:g}: the echo times (ms) are {', '.join(f'{time:g}' for time in times)}")
+    return kept
 
 
 def _without_repeats(frames: Sequence[Frame]) -> tuple[list[Frame], int]:
-    first: dict[str, Frame] = {}
+    first: dict[tuple[Any, ...], Frame] = {}
     kept = []
     for frame in frames:
-        if not frame.sop_uid or frame.sop_uid not in first:
-            first[frame.sop_uid] = frame
+        key = (frame.sop_uid, frame.frame_number, frame.pixels.corner)
+        if not frame.sop_uid or key not in first:
+            first[key] = frame
             kept.append(frame)
             continue
-        other = first[frame.sop_uid]
+        other = first[key]
         same = frame.position_mm == other.position_mm and frame.shape == other.shape
-        if not same or not np.array_equal(read_pixels(frame), read_pixels(other)):
+        if not same or not np.array_equal(
+            read_pixels(frame), read_pixels(other), equal_nan=frame.pixels.dtype[1] == "f"
+        ):
             raise DicomError(f"{other.name} and {frame.name} claim to be one image but differ; remove the wrong one")
     return kept, len(frames) - len(kept)
 
 
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
+
+
+_CONSTANT: dict[str, Callable[[Frame], Any]] = {
+    "matrix": lambda frame: frame.shape,
+    "image orientation": lambda frame: tuple((np.round(frame.orientation, 2) + 0.0).tolist()),
+    "pixel spacing (mm)": lambda frame: tuple(np.round(frame.pixel_spacing_mm, 3).tolist()),
+    "echo time (ms)": lambda frame: _rounded(frame.echo_time_ms, 2),
+    "flip angle (degrees)": lambda frame: _rounded(frame.flip_angle_deg, 1),
+    "b-value (s/mm2)": lambda frame: _rounded(frame.b_value, 0),
+    "image type": lambda frame: frame.image_type[2:4],
+    "complex component": lambda frame: frame.component,
+}
+
+
 def _check_constant(frames: Sequence[Frame]) -> None:
-    checks = {
-        "matrix": lambda frame: frame.shape,
-        "image orientation": lambda frame: (np.round(frame.orientation, 2) + 0.0).tolist(),
-        "pixel spacing (mm)": lambda frame: np.round(frame.pixel_spacing_mm, 4).tolist(),
-        "echo time (ms)": lambda frame: frame.echo_time_ms,
-        "flip angle (degrees)": lambda frame: frame.flip_angle_deg,
-        "image type": lambda frame: frame.image_type[2:4],
-    }
-    for what, value_of in checks.items():
+    for what, value_of in _CONSTANT.items():
         values = sorted({str(value_of(frame)) for frame in frames})
-        if len(values) > 1:
-            raise DicomError(
-                f"one series holds images of several kinds: {what} is {', '.join(values[:4])}; export each kind as a"
-                " series of its own"
-            )
+        if len(values) > 1 and not (what == "image orientation" and _same_orientation(frames)):
+            remedy = "name the one to take with --echo" if what.startswith("echo") else "export each kind as a series"
+            raise DicomError(f"one series holds images of several kinds: {what} is {', '.join(values[:4])}; {remedy}")
+    if not _same_orientation(frames):
+        raise DicomError(
+            "one series holds images of several kinds: image orientation differs by more than"
+            f" {_ORIENTATION_TOLERANCE}; export each kind as a series"
+        )
+
+
+def _same_orientation(frames: Sequence[Frame]) -> bool:
+    directions = np.array([frame.orientation for frame in frames])
+    return bool(np.abs(directions - directions[0]).max() <= _ORIENTATION_TOLERANCE)
