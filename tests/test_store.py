@@ -1,6 +1,7 @@
 """The store: whole or absent, in a folder or elsewhere, and open to other readers."""
 
 import dataclasses
+import http.server
 import json
 import logging
 import os
@@ -157,6 +158,24 @@ def test_a_place_that_is_none_is_named_with_what_would_be_one() -> None:
     for place in ("ftp://host/cohort.zarr", "{not json", '{"driver": "no such"}'):
         with pytest.raises(CohortError, match="is no place for a store"):
             list_cases(place)
+
+
+def test_a_server_that_denies_is_an_error_not_an_absent_case(s3_server: str) -> None:
+    class Denying(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(403)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Denying) as server:
+        threading.Thread(target=server.serve_forever).start()
+        place = {"driver": "s3", "bucket": "scans", "path": "c.zarr/", "aws_region": "us-east-1"}
+        store = json.dumps(place | {"endpoint": f"http://127.0.0.1:{server.server_port}"})
+        for ask in (list_cases, lambda store: has_case(store, "a"), lambda store: read_attributes(store, "a")):
+            with pytest.raises(CohortError, match="cannot be read: PERMISSION_DENIED"):
+                ask(store)
+        server.shutdown()
 
 
 def test_what_belongs_beside_a_store_stays_on_this_machine(tmp_path: Path) -> None:

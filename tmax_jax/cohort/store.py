@@ -254,7 +254,7 @@ def _exists(root: ts.KvStore, key: str) -> bool:
     try:
         return root.read(key).result().state == "value"
     except ValueError as error:
-        raise CohortError(f"{root.url} cannot be read: {error}") from error
+        raise CohortError(f"the store at {root.path} cannot be read: {error}") from error
 
 
 def _check_shapes(case: Case) -> None:
