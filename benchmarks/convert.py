@@ -21,9 +21,9 @@ from pathlib import Path
 from absl import app, flags
 from rich.console import Console
 
+from tmax_jax.cohort.cluster import open_pool
 from tmax_jax.cohort.run import convert_folder
 from tmax_jax.cohort.select import Rules
-from tmax_jax.convert import make_pool
 
 _FOLDER = flags.DEFINE_string("folder", None, "a perfusion series as DICOM files; without it, the simulated one alone")
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "rounds, of which medians are taken", lower_bound=1)
@@ -90,7 +90,7 @@ def compare(name: str, folder: Path, console: Console) -> None:
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(1) as one:
         both = two_patients(folder, Path(scratch))
         started = time.perf_counter()
-        with make_pool(2) as two:
+        with open_pool(2) as two:
             list(two.map(time.sleep, [0.2, 0.2]))
             seconds(lambda out: convert(two, both, out))  # every module is loaded now
             console.print(f"two processes started and warm after {time.perf_counter() - started:.1f} s")

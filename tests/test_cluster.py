@@ -13,8 +13,9 @@ import pytest
 
 from tests.phantom_cohort import cohort_folder
 from tmax_jax.cohort.cluster import open_pool
-from tmax_jax.cohort.convert import Rules, convert_patient
+from tmax_jax.cohort.convert import convert_patient
 from tmax_jax.cohort.scan import list_files, name_cases, scan
+from tmax_jax.cohort.select import Rules
 from tmax_jax.cohort.store import CohortError
 
 

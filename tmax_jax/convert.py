@@ -1,18 +1,17 @@
 """Converts a folder of patients' DICOM files to a cohort.
 
   python -m tmax_jax.convert --dicom_dir=DIR --out=cohort.zarr
-  python -m tmax_jax.convert --inspect=DIR            what is in there, and what would be done with it
+  python -m tmax_jax.convert --nifti_dir=DIR --out=cohort.zarr   4-D NIfTI with BIDS sidecars
+  python -m tmax_jax.convert --inspect=DIR                       what is in there, and what would be done with it
 
 Patients, series, slices and frames are found by the files' headers, in folders and in archives. A patient with a few
 perfusion images missing is kept, with zeros at their places. Run it again after adding files: only what changed is
-converted.
+converted. Beside the store lies a page on which a person looks through the cohort, cohort.zarr.qc/index.html.
 """
 
 import json
-import multiprocessing
 import os
 from collections.abc import Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 from absl import flags
@@ -23,19 +22,26 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from tmax_jax import cli
+from tmax_jax.cohort.cluster import open_pool
 from tmax_jax.cohort.convert import Outcome
 from tmax_jax.cohort.inspect import inspect, print_inspection
-from tmax_jax.cohort.run import convert_folder
+from tmax_jax.cohort.quality_page import write_page
+from tmax_jax.cohort.run import convert_folder, convert_nifti_folder
 from tmax_jax.cohort.scan import list_files, scan
 from tmax_jax.cohort.select import Rules
-from tmax_jax.cohort.store import CohortError
+from tmax_jax.cohort.store import CohortError, path_beside
 from tmax_jax.dicom.timing import TIME_KEYS
 
 _DICOM_DIR = flags.DEFINE_string("dicom_dir", None, "folder with the patients' DICOM files, nested as they may be")
+_NIFTI_DIR = flags.DEFINE_string("nifti_dir", None, "folder with 4-D NIfTI files and BIDS sidecars, instead of DICOM")
 _INSPECT = flags.DEFINE_string("inspect", None, "folder to describe; nothing is converted")
 _JSON = flags.DEFINE_boolean("json", False, "with --inspect: print one JSON document and nothing else")
-_OUT = flags.DEFINE_string("out", "cohort.zarr", "store to write", allow_override=True)
+_OUT = flags.DEFINE_string("out", "cohort.zarr", "store to write: a folder, s3://... or gs://...", allow_override=True)
 _WORKERS = flags.DEFINE_integer("workers", os.cpu_count() or 1, "processes", lower_bound=1, allow_override=True)
+_SCHEDULER = flags.DEFINE_string(
+    "scheduler", None, "address of a Dask scheduler whose workers convert, tcp://HOST:8786"
+)
+_SLURM = flags.DEFINE_boolean("slurm", False, "convert in jobs of SLURM, --workers of them")
 _STRICT = flags.DEFINE_boolean("strict", False, "exit with an error when any patient was dropped or refused")
 _MAX_MISSING = flags.DEFINE_float(
     "max_missing", 0.05, "drop a patient with more than this fraction of perfusion images missing", 0.0, 1.0
@@ -77,11 +83,20 @@ def main(_: Sequence[str]) -> None:
     if _INSPECT.value:
         inspect_folder(Path(_INSPECT.value), rules, _WORKERS.value, as_json=_JSON.value)
         return
-    if not _DICOM_DIR.value:
-        raise CohortError("say where the DICOM files are: --dicom_dir=DIR")
+    if bool(_DICOM_DIR.value) == bool(_NIFTI_DIR.value):
+        raise CohortError("say where the files are, with one of: --dicom_dir=DIR, --nifti_dir=DIR")
     console = cli.make_console()
-    folder, out = Path(_DICOM_DIR.value), Path(_OUT.value)
-    outcomes, skipped = convert_cohort(folder, out, rules, _WORKERS.value, console)
+    folder, out = Path(_DICOM_DIR.value or _NIFTI_DIR.value or ""), _OUT.value
+    outcomes, skipped = convert_cohort(
+        folder,
+        out,
+        rules,
+        _WORKERS.value,
+        console,
+        scheduler=_SCHEDULER.value,
+        slurm=_SLURM.value,
+        nifti=bool(_NIFTI_DIR.value),
+    )
     print_outcomes(outcomes, skipped, out, console)
     bad = [outcome for outcome in outcomes if outcome.status in ("dropped", "refused")]
     if not any(outcome.status in ("converted", "unchanged") for outcome in outcomes):
@@ -90,17 +105,10 @@ def main(_: Sequence[str]) -> None:
         raise CohortError(f"{len(bad)} of {len(outcomes)} patients were not converted (--strict)")
 
 
-def make_pool(workers: int) -> Executor:
-    """Returns what runs the tasks: processes, or for one worker this process itself."""
-    if workers == 1:
-        return ThreadPoolExecutor(1)
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))  # a forked thread may hang
-
-
 def inspect_folder(folder: Path, rules: Rules, workers: int, *, as_json: bool) -> None:
     """Prints what is in a folder and what would be done with it."""
     files = list_files(folder)
-    with make_pool(min(workers, 1 + len(files) // 1000)) as pool:
+    with open_pool(min(workers, 1 + len(files) // 1000)) as pool:
         found = scan(folder, files, pool, lambda _: None)
     document = inspect(found, rules)
     if as_json:
@@ -110,11 +118,27 @@ def inspect_folder(folder: Path, rules: Rules, workers: int, *, as_json: bool) -
 
 
 def convert_cohort(
-    folder: Path, out: Path, rules: Rules, workers: int, console: Console
+    folder: Path,
+    out: str | Path,
+    rules: Rules,
+    workers: int,
+    console: Console,
+    *,
+    scheduler: str | None = None,
+    slurm: bool = False,
+    nifti: bool = False,
 ) -> tuple[list[Outcome], list[str]]:
-    """Converts every patient of a folder with a progress bar; as `cohort.run.convert_folder`, with its own pool."""
+    """Converts every patient of a folder with a progress bar, and writes the page on the cohort's quality.
+
+    Arguments and result are those of `cohort.run.convert_folder`; `workers`, `scheduler` and `slurm` say where the
+    tasks run, as `cohort.cluster.open_pool` has it; `nifti` is whether the files are NIfTI.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with make_pool(workers) as pool, Progress(*columns, console=console) as progress:
+    convert = convert_nifti_folder if nifti else convert_folder
+    with (
+        open_pool(workers, scheduler=scheduler, slurm=slurm) as pool,
+        Progress(*columns, console=console) as progress,
+    ):
         bars: dict[str, TaskID] = {}
 
         def on_progress(what: str, done: int, total: int) -> None:
@@ -122,10 +146,13 @@ def convert_cohort(
                 bars[what] = progress.add_task(what)
             progress.update(bars[what], completed=done, total=total)
 
-        return convert_folder(pool, folder, out, rules, on_progress)
+        outcomes, skipped = convert(pool, folder.absolute(), out, rules, on_progress)
+        if any(outcome.status in ("converted", "unchanged") for outcome in outcomes):
+            write_page(out, outcomes, pool)
+    return outcomes, skipped
 
 
-def print_outcomes(outcomes: Sequence[Outcome], skipped: Sequence[str], out: Path, console: Console) -> None:
+def print_outcomes(outcomes: Sequence[Outcome], skipped: Sequence[str], out: str | Path, console: Console) -> None:
     """Prints the closing table."""
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("patient", no_wrap=True)
@@ -146,7 +173,9 @@ def print_outcomes(outcomes: Sequence[Outcome], skipped: Sequence[str], out: Pat
         console.print(f"and {len(skipped) - _SKIPPED} more files; --inspect lists all", markup=False)
     good = sum(outcome.status in ("converted", "unchanged") for outcome in outcomes)
     console.print(f"{good} of {len(outcomes)} patients are in {out}", markup=False)
-    console.print(f"Which patient is which case: {out.name}.private.json beside it, for you alone", markup=False)
+    console.print(f"Which patient is which case: {path_beside(out, '.private.json')}, for you alone", markup=False)
+    if good:
+        console.print(f"Look through them: {path_beside(out, '.qc') / 'index.html'}", markup=False)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ import numpy as np
 from tmax_jax.cohort.mask import foreground_mask
 from tmax_jax.cohort.scan import Patient
 from tmax_jax.cohort.select import SECONDS, Rules, choose, find_unit, match_map
-from tmax_jax.cohort.store import Case, CohortError, read_attributes, write_case
+from tmax_jax.cohort.store import Case, has_case, read_attributes, write_case
 from tmax_jax.dicom.assemble import read_stored, to_real
 from tmax_jax.dicom.frame_times import frame_times_s
 from tmax_jax.dicom.geometry import affine_ras
-from tmax_jax.dicom.header import DicomError, Frame
+from tmax_jax.dicom.header import DicomError
 from tmax_jax.dicom.series import Series
 
 PHANTOM_MODEL = "tmax_jax phantom"  # in the header of simulated patients
@@ -54,25 +54,17 @@ def convert_patient(patient: Patient, case_id: str, store: str | Path, rules: Ru
         outcome = Outcome(case_id, "refused", len(patient.frames), 0, (str(error),))
     except (OSError, ValueError, MemoryError) as error:  # a full disk, a bad file: the other patients go on
         outcome = Outcome(case_id, "refused", len(patient.frames), 0, (f"{type(error).__name__}: {error}",))
-    if outcome.status != "converted" and _has_case(store, case_id):
+    if outcome.status != "converted" and has_case(store, case_id):
         note = f"the store still holds an earlier conversion; remove {case_id} from it to leave the patient out"
         outcome = dataclasses.replace(outcome, notes=(*outcome.notes, note))
     return outcome
 
 
-def _has_case(store: str | Path, case_id: str) -> bool:
-    try:
-        return bool(read_attributes(store, case_id))
-    except CohortError:
-        return False
-
-
 def unchanged_case(store: str | Path, case_id: str, fingerprint: str, rules: Rules) -> Outcome | None:
     """Returns the outcome of a case that the store holds as it would be converted now, else None."""
-    try:
-        before = read_attributes(store, case_id)
-    except CohortError:
+    if not has_case(store, case_id):
         return None
+    before = read_attributes(store, case_id)
     if (before.get("fingerprint"), before.get("rules")) != (fingerprint, dataclasses.asdict(rules)):
         return None
     return Outcome(case_id, "unchanged", before["images_found"], before["images_expected"], tuple(before["findings"]))
@@ -126,7 +118,7 @@ def _convert(patient: Patient, case_id: str, store: str | Path, rules: Rules, fi
         return Outcome(case_id, "dropped", found, expected, (*notes, *damaged))
     values, not_finite = to_real(perfusion, stored, inserted)
     del stored
-    findings += damaged + _counted(perfusion, inserted, not_finite, rules)
+    findings += _counted(perfusion, inserted, not_finite, rules)
     maps, attributes = {}, {}
     if choice.tmax:
         maps["tmax"], described = _read_tmax(choice.tmax, perfusion, rules.target_unit)
@@ -136,7 +128,7 @@ def _convert(patient: Patient, case_id: str, store: str | Path, rules: Rules, fi
     times_s, times_source = frame_times_s(perfusion.frames, perfusion.time)
     frame = perfusion.frames[0]
     attributes |= {
-        **_geometry(frame, perfusion),
+        **geometry_attributes(affine_ras(frame, perfusion.grid)),
         "frame_times_s": times_s.tolist(),
         "frame_times_source": times_source,
         "frame_order_source": perfusion.time.key,
@@ -159,7 +151,7 @@ def _convert(patient: Patient, case_id: str, store: str | Path, rules: Rules, fi
     if rules.repair == "interpolate" and inserted.any():
         interpolate_missing(values, inserted, times_s)
     write_case(store, Case(case_id, values, mask, inserted, maps, attributes))
-    return Outcome(case_id, "converted", found, expected, tuple(findings))
+    return Outcome(case_id, "converted", found, expected, (*findings, *damaged))  # files' names stay out of the store
 
 
 def _counted(perfusion: Series, inserted: np.ndarray, not_finite: int, rules: Rules) -> list[str]:
@@ -213,8 +205,19 @@ def _read_tmax(tmax: Series, perfusion: Series, target_unit: str) -> tuple[np.nd
     return map_s, {"unit": "s", "stored_unit": unit, "nan_count": not_finite}
 
 
-def _geometry(frame: Frame, series: Series) -> dict[str, Any]:
-    affine = affine_ras(frame, series.grid)
+def geometry_attributes(affine: np.ndarray) -> dict[str, Any]:
+    """Describes where an array lies.
+
+    Args:
+      affine: float64 `[4, 4]`, from `(z, y, x, 1)` to RAS mm.
+
+    Returns:
+      `affine`, `affine_axes`, `spacing_mm` (of z, y, x) and `orientation`: where z, y and x lead to.
+
+    Example:
+      >>> geometry_attributes(np.array([[0, 0, -2, 0], [0, -2, 0, 0], [5, 0, 0, 0], [0, 0, 0, 1.0]]))["orientation"]
+      'SPL'
+    """
     axes = "RL", "AP", "SI"
     steps = affine[:3, :3]
     letters = [axes[np.abs(step).argmax()][0 if step[np.abs(step).argmax()] > 0 else 1] for step in steps.T]

@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 
-from tmax_jax.cohort.convert import PHANTOM_MODEL, SECONDS, Outcome, Rules
+from tmax_jax.cohort.convert import PHANTOM_MODEL, Outcome, geometry_attributes, unchanged_case
 from tmax_jax.cohort.mask import foreground_mask
 from tmax_jax.cohort.nifti_image import open_image, read_sidecar, read_values, reorient, scanner_axes, sidecars_of
-from tmax_jax.cohort.store import Case, CohortError, has_case, read_attributes, write_case
+from tmax_jax.cohort.select import SECONDS, Rules
+from tmax_jax.cohort.store import Case, CohortError, write_case
 
 _TMAX = re.compile(r"t[_-]?max", re.IGNORECASE)
 _PERFUSION = re.compile(r"perf|dsc|pwi", re.IGNORECASE)
@@ -100,11 +100,9 @@ def convert_nifti(patient: NiftiPatient, case_id: str, store: str | Path, rules:
     """
     try:
         fingerprint = patient.fingerprint()
-        if has_case(store, case_id):
-            before = read_attributes(store, case_id)
-            if (before["fingerprint"], before["rules"]) == (fingerprint, dataclasses.asdict(rules)):
-                found, expected = before["images_found"], before["images_expected"]
-                return Outcome(case_id, "unchanged", found, expected, tuple(before["findings"]))
+        unchanged = unchanged_case(store, case_id, fingerprint, rules)
+        if unchanged:
+            return unchanged
         case = _read_patient(patient, case_id, rules)
         found, expected = case.attributes["images_found"], case.attributes["images_expected"]
         if (missing := expected - found) > rules.max_missing * expected:
@@ -169,27 +167,6 @@ def _read_patient(patient: NiftiPatient, case_id: str, rules: Rules) -> Case:
     }
     mask = foreground_mask(values, inserted, threshold=rules.threshold)
     return Case(case_id, values, mask, inserted, maps, attributes)
-
-
-def geometry_attributes(affine: np.ndarray) -> dict[str, Any]:
-    """Describes where an array lies.
-
-    Args:
-      affine: float64 `[4, 4]`, from `(z, y, x, 1)` to RAS mm.
-
-    Returns:
-      `affine`, `affine_axes`, `spacing_mm` (of z, y, x) and `orientation`: where z, y and x lead to.
-
-    Example:
-      >>> geometry_attributes(np.array([[0, 0, -2, 0], [0, -2, 0, 0], [5, 0, 0, 0], [0, 0, 0, 1.0]]))["orientation"]
-      'SPL'
-    """
-    return {
-        "affine": affine.tolist(),
-        "affine_axes": ["z", "y", "x"],
-        "spacing_mm": np.linalg.norm(affine[:3, :3], axis=0).tolist(),
-        "orientation": "".join(nib.aff2axcodes(affine)),
-    }
 
 
 def _read_tmax(

@@ -92,7 +92,9 @@ def measure(case: Case) -> Quality:
     if before.sum() < 2:  # a bolus at the very start, or none at all
         before[first : max(first + 2, len(times_s) // 3)] = True
     baseline = curve[before].mean() or 1.0
-    slope = np.polyfit(times_s[before], curve[before], 1)[0]
+    steps = np.diff(curve[before])
+    after_s = times_s[before] - times_s[before].mean()
+    slope = after_s @ curve[before] / max(after_s @ after_s, np.finfo(float).tiny)  # of a least squares line
     shift_mm = estimate_shifts_mm(values, inserted, before, spacing_mm)
     empty, clipped = _bad_slices(values, mask, inserted)
     return Quality(
@@ -101,7 +103,7 @@ def measure(case: Case) -> Quality:
         arrival_s=arrival_s,
         peak_s=float(times_s[peak]),
         bolus=float(1 - curve[peak] / baseline),
-        noise=float(np.diff(curve[before]).std() / math.sqrt(2) / baseline),
+        noise=float(steps.std() / math.sqrt(2) / baseline) if steps.size else math.nan,
         drift=float(slope * np.ptp(times_s[before]) / baseline),
         spikes=find_spikes(by_slice, before, (times_s >= arrival_s - 3) & (times_s <= arrival_s + AFTER_PEAK_S)),
         shift_mm=shift_mm,

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from pathlib import Path
+from typing import Any
 
 from tmax_jax.cohort.convert import Outcome, convert_patient, unchanged_case
+from tmax_jax.cohort.nifti import convert_nifti, find_patients
 from tmax_jax.cohort.scan import Scan, Stamp, fingerprint, list_files, name_cases, read_private, scan, write_private
 from tmax_jax.cohort.select import Rules
-from tmax_jax.cohort.store import CohortError
+from tmax_jax.cohort.store import CohortError, path_beside, remove_abandoned
 
 READING, CONVERTING = "Reading headers (files)", "Converting (patients)"
 
@@ -15,7 +17,7 @@ READING, CONVERTING = "Reading headers (files)", "Converting (patients)"
 def convert_folder(
     pool: Executor,
     folder: Path,
-    out: Path,
+    out: str | Path,
     rules: Rules,
     on_progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> tuple[list[Outcome], list[str]]:
@@ -27,7 +29,7 @@ def convert_folder(
     Args:
       pool: runs `read_headers` on files and `convert_patient` on patients: processes, or a cluster's executor.
       folder: with the DICOM files, at the same place for every worker.
-      out: the store.
+      out: the store, a folder or another place.
       rules: of the conversion.
       on_progress: called with what is being done, how many are done, and of how many.
 
@@ -41,7 +43,8 @@ def convert_folder(
       `with ThreadPoolExecutor(1) as pool: convert_folder(pool, Path("export"), Path("cohort.zarr"), Rules())`
     """
     files = list_files(folder)
-    private, remembered = out.with_name(f"{out.name}.private.json"), out.with_name(f"{out.name}.files.json")
+    remove_abandoned(out)
+    private, remembered = path_beside(out, ".private.json"), path_beside(out, ".files.json")
     known: dict[str, list[str]] = read_private(remembered).get(str(folder.resolve()), {})
     unchanged = _unchanged(files, known, out, rules)
     found, unchanged = _scan_changed(folder, files, known, unchanged, private, pool, on_progress)
@@ -52,17 +55,54 @@ def convert_folder(
     names = name_cases(found.patients, private)
     sources = {names[patient.key]: sorted(patient.files) for patient in found.patients}
     gone = [case_id for case_id in known if case_id not in sources and case_id not in unchanged]
-    tasks = [pool.submit(convert_patient, patient, names[patient.key], out, rules) for patient in found.patients]
     outcomes = list(unchanged.values())
-    cases = {task: names[patient.key] for task, patient in zip(tasks, found.patients, strict=True)}
-    for done, task in enumerate(as_completed(tasks), 1):
-        outcomes.append(_result(task, cases[task]))
-        on_progress(CONVERTING, done, len(tasks))
+    outcomes += _convert_all(pool, convert_patient, found.patients, names, out, rules, on_progress)
     outcomes += [
         Outcome(case_id, "gone", 0, 0, ("its files are no longer there; the case is kept",)) for case_id in gone
     ]
     write_private(remembered, {**read_private(remembered), str(folder.resolve()): {**known, **sources}})
     return sorted(outcomes, key=lambda outcome: outcome.case_id), found.skipped
+
+
+def convert_nifti_folder(
+    pool: Executor,
+    folder: Path,
+    out: str | Path,
+    rules: Rules,
+    on_progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> tuple[list[Outcome], list[str]]:
+    """Converts every patient of a folder of NIfTI files with BIDS sidecars; arguments and result as `convert_folder`.
+
+    Raises:
+      CohortError: no NIfTI image of perfusion at all.
+    """
+    if not folder.is_dir():
+        raise CohortError(f"--nifti_dir={folder} is not a folder; name the one that holds the patients' NIfTI files")
+    remove_abandoned(out)
+    patients, skipped = find_patients(folder)
+    if not patients:
+        raise CohortError(f"no 4-D NIfTI image in {folder}: {skipped[0] if skipped else 'no .nii or .nii.gz file'}")
+    names = name_cases(patients, path_beside(out, ".private.json"))
+    outcomes = _convert_all(pool, convert_nifti, patients, names, out, rules, on_progress)
+    return sorted(outcomes, key=lambda outcome: outcome.case_id), skipped
+
+
+def _convert_all(
+    pool: Executor,
+    convert: Callable[..., Outcome],
+    patients: Sequence[Any],
+    names: Mapping[str, str],
+    out: str | Path,
+    rules: Rules,
+    on_progress: Callable[[str, int, int], None],
+) -> list[Outcome]:
+    """Converts patients as tasks of their own."""
+    cases = {pool.submit(convert, patient, names[patient.key], out, rules): names[patient.key] for patient in patients}
+    outcomes = []
+    for done, task in enumerate(as_completed(cases), 1):
+        outcomes.append(_result(task, cases[task]))
+        on_progress(CONVERTING, done, len(cases))
+    return outcomes
 
 
 def _result(task: Future[Outcome], case_id: str) -> Outcome:
@@ -73,7 +113,7 @@ def _result(task: Future[Outcome], case_id: str) -> Outcome:
 
 
 def _unchanged(
-    files: Mapping[str, Stamp], known: Mapping[str, Sequence[str]], out: Path, rules: Rules
+    files: Mapping[str, Stamp], known: Mapping[str, Sequence[str]], out: str | Path, rules: Rules
 ) -> dict[str, Outcome]:
     """Finds the cases that the store holds as their files are now, without opening one of these."""
     outcomes = {}

@@ -137,11 +137,11 @@ def _headers(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Frame | 
             yield name, found
 
 
-def name_cases(patients: Sequence[Patient], private: Path) -> dict[str, str]:
+def name_cases(patients: Sequence[Any], private: Path) -> dict[str, str]:
     """Gives each patient a pseudonym that says nothing, and remembers it.
 
     Args:
-      patients: found.
+      patients: found, each with its `key`.
       private: file that maps pseudonyms to patients, readable by its owner alone. It stays beside the store, not in
         it; numbers already given are kept, new patients are numbered in the order of a digest of their id.
 
