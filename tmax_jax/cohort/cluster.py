@@ -82,10 +82,11 @@ def _open_cluster(workers: int, scheduler: str | None) -> Iterator[Executor]:
 
 @contextlib.contextmanager
 def _slurm_jobs(workers: int) -> Iterator[Any]:
+    import dask_jobqueue  # pyright: ignore[reportMissingImports] (of the extra)
     from dask import config
-    from dask_jobqueue import SLURMCluster  # pyright: ignore[reportMissingImports] (of the extra)
 
+    start: Any = dask_jobqueue.SLURMCluster  # its stub knows no cluster that is entered
     job = {name: config.get(f"jobqueue.slurm.{name}", None) or value for name, value in _JOB.items()}
-    with SLURMCluster(**job) as cluster:
+    with start(**job) as cluster:
         cluster.scale(jobs=workers)
         yield cluster

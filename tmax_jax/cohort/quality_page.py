@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from tmax_jax.cohort import quality
+from tmax_jax.cohort.batches import frame_interval_s
 from tmax_jax.cohort.convert import Outcome
 from tmax_jax.cohort.quality import Finding, Quality, findings_of, mask_findings, measure
 from tmax_jax.cohort.quality_html import COLUMNS, page_html
@@ -106,7 +107,7 @@ def _describe(case: Case, measured: Quality) -> dict[str, Any]:
         "vendor": found.get("vendor") or "unknown vendor",
         "shape": list(case.perfusion.shape),
         "spacing_mm": found["spacing_mm"],
-        "frame_interval_s": float(np.median(np.diff(measured.times_s))),
+        "frame_interval_s": frame_interval_s(found["frame_times_s"]),
         "numbers": {name: value if math.isfinite(value) else None for name, value in numbers.items()},
         "findings": findings,
     }
