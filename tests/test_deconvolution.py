@@ -18,7 +18,7 @@ from tmax_jax.perfusion.deconvolution import (
     deconvolve,
     oscillation_index,
 )
-from tmax_jax.perfusion.maps import tmax_s
+from tmax_jax.perfusion.parametric import tmax_s
 from tmax_jax.perfusion.residue import exponential
 
 OSIPI = Path(__file__).parents[2] / "shared" / "data" / "osipi" / "dsc_data.csv"

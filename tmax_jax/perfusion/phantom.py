@@ -16,7 +16,7 @@ from tmax_jax.perfusion import anatomy
 from tmax_jax.perfusion.aif import arterial_input
 from tmax_jax.perfusion.anatomy import ARTERY, CSF, DEEP_GREY, GREY, SCALP, TISSUES, VEIN, WHITE, Head, smooth_field
 from tmax_jax.perfusion.deconvolution import deconvolve
-from tmax_jax.perfusion.maps import ML_PER_GRAM, tmax_s
+from tmax_jax.perfusion.parametric import ML_PER_GRAM, tmax_s
 from tmax_jax.perfusion.residue import gamma
 from tmax_jax.perfusion.signal import approach_to_steady_state, concentration_to_signal, rician_noise
 
