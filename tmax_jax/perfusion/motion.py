@@ -150,7 +150,7 @@ def _step(
     spread = jnp.sum(weight * (moved - mean_moved) ** 2)
     gain = jnp.sum(weight * (moved - mean_moved) * (goal - mean_goal)) / jnp.maximum(spread, 1e-12)
     misfit = gain * (moved - mean_moved) - (goal - mean_goal)
-    scale = 0.5 * jnp.sum(weight * jnp.abs(misfit)) / total + 1e-12
+    scale = jnp.sqrt(jnp.sum(weight * misfit**2) / total) + 1e-12
     trust = weight / (1.0 + (misfit / scale) ** 2) ** 2
     normal = jnp.matmul(slopes * trust.reshape(1, -1), slopes.T, precision=_EXACT)
     # Rotations are in radians, translations in mm: damp each by its own size.
