@@ -1,6 +1,6 @@
 """The physics of bolus MRI in JAX: from signal to maps, and simulated patients made of the same equations.
 
-The chain: `signal_to_concentration`, `select_aif`, `deconvolve` or all of it in `maps`, then `clinical_summary`. Optional
+The chain: `signal_to_concentration`, `select_aif`, `maps` (which calls `deconvolve`), `clinical_summary`. Optional
 stages before it are in `motion`, `leakage`, `smoothing` and `masks`.
 """
 

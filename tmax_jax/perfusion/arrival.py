@@ -56,8 +56,8 @@ def bolus_arrival(curve: jax.Array, *, tolerance: float = 0.05) -> jax.Array:
 def piecewise_arrival(curve: jax.Array, peak: jax.Array) -> jax.Array:
     """Finds the bolus arrival as the bend of a level line into a rising one, by least squares.
 
-    It uses all frames up to the peak and so finds the bend between frames, where `bolus_arrival` waits for the signal to
-    leave the noise.
+    It uses all frames up to the peak and so finds the bend between frames, where `bolus_arrival` waits for the signal
+    to leave the noise.
 
     Args:
       curve: `[..., time]`, rising with the bolus: concentration, or -ln(signal).
@@ -144,7 +144,7 @@ def require_bolus(bolus: Bolus) -> None:
     if bool(bolus.early):
         raise PerfusionError(
             f"no baseline before the bolus: it arrives at frame {float(bolus.arrival):.1f}; wanted at least"
-            f" {LEAST_BASELINE_FRAMES} settled frames after the first {NON_STEADY_FRAMES}. The scan was started too late"
+            f" {LEAST_BASELINE_FRAMES} settled frames after the first {NON_STEADY_FRAMES}. The scan started too late"
         )
     raise PerfusionError(
         f"the scan ends before the bolus has passed: {seen} at frame {int(bolus.peak)} and does not recover. Check that"

@@ -1,10 +1,11 @@
 """Deconvolution on a circle of twice the scan's length, which also sees tissue that is fed before the artery.
 
-The singular values of a circulant matrix are the magnitudes of its column's Fourier coefficients. So what is published as
-a truncated singular value decomposition is a division in Fourier space here, by gains of one number a frequency.
+The singular values of a circulant matrix are the magnitudes of its column's Fourier coefficients. So what is published
+as a truncated singular value decomposition is a division in Fourier space here, by gains of one number a frequency.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -71,17 +72,24 @@ def tikhonov(
 
 
 def osvd(
-    concentration: jax.Array, aif: jax.Array, *, dt: float | jax.Array, oscillation: float | jax.Array = OSVD_OSCILLATION
+    concentration: jax.Array,
+    aif: jax.Array,
+    *,
+    dt: float | jax.Array,
+    oscillation: float | jax.Array = OSVD_OSCILLATION,
+    thresholds: Sequence[float] = OSVD_THRESHOLDS,
 ) -> jax.Array:
     """Deconvolves by block-circulant singular values with the lowest threshold at which each voxel does not oscillate.
 
-    Where even the highest of `OSVD_THRESHOLDS` leaves an oscillating solution, that one is given.
+    Where even the highest threshold leaves an oscillating solution, that one is given.
 
     Args:
       concentration: `[..., time]`, tissue curves.
       aif: `[time]`, or `[..., time]` with an artery a voxel, which is several times slower.
       dt: seconds between frames.
       oscillation: largest oscillation index that is accepted. 0.035 suits a signal-to-noise ratio of 20.
+      thresholds: to try, rising. Ones below 5 % find more of the flow in curves with little noise, and make it depend
+        on the frame interval, since a curve that is sampled faster oscillates less from frame to frame.
 
     Returns:
       The flow-scaled residue function in 1/s, `[..., 2 * time]`, as `deconvolve` says. The gradient is that of the
@@ -90,7 +98,8 @@ def osvd(
     Reference:
       Wu et al., Magn Reson Med 2003;50:164.
     """
-    return _osvd(concentration, aif, jnp.asarray(dt, concentration.dtype), jnp.asarray(oscillation, jnp.float32))
+    scalars = (jnp.asarray(value, concentration.dtype) for value in (dt, oscillation))
+    return _osvd(concentration, aif, *scalars, jnp.asarray(thresholds, concentration.dtype))
 
 
 def oscillation_index(residue: jax.Array) -> jax.Array:
@@ -130,17 +139,20 @@ def _cross_validated(concentration: jax.Array, artery: jax.Array) -> jax.Array:
     """Returns the strength `[...]` that predicts each frame best from all others; the artery's largest value is 1."""
     length = 2 * concentration.shape[-1]
     strengths = jnp.asarray(_STRENGTHS, concentration.dtype)
+    squares = (strengths**2).reshape((1,) * artery.ndim + (-1,))
     spectrum = jnp.fft.rfft(concentration, length)
     pairs = jnp.full(spectrum.shape[-1], 2.0).at[jnp.array([0, -1])].set(1.0)  # a real curve's mirrored frequencies
-    lost = strengths**2 / (jnp.abs(artery)[..., None] ** 2 + strengths.reshape((1,) * artery.ndim + (-1,)) ** 2)
-    misfit = jnp.einsum("...f,...fs->...s", pairs * jnp.abs(spectrum) ** 2, lost**2, precision=_EXACT)
+    lost = squares / (jnp.abs(artery)[..., None] ** 2 + squares)
+    misfit = jnp.einsum("...f,f,...fs->...s", jnp.abs(spectrum) ** 2, pairs, lost**2, precision=_EXACT)
     score = misfit / jnp.einsum("f,...fs->...s", pairs, lost) ** 2
     return strengths[jnp.argmin(score, axis=-1)]
 
 
 @jax.custom_jvp
-def _osvd(concentration: jax.Array, aif: jax.Array, dt: jax.Array, oscillation: jax.Array) -> jax.Array:
-    return _search(concentration, aif, dt, oscillation)[0]
+def _osvd(
+    concentration: jax.Array, aif: jax.Array, dt: jax.Array, oscillation: jax.Array, thresholds: jax.Array
+) -> jax.Array:
+    return _search(concentration, aif, dt, oscillation, thresholds)[0]
 
 
 @_osvd.defjvp
@@ -155,40 +167,41 @@ def _osvd_jvp(primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]) -
 
 
 def _search(
-    concentration: jax.Array, aif: jax.Array, dt: jax.Array, oscillation: jax.Array
+    concentration: jax.Array, aif: jax.Array, dt: jax.Array, oscillation: jax.Array, thresholds: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Returns residues `[..., 2 * time]` and the thresholds `[...]` that they were found with."""
     time = concentration.shape[-1]
     shape = concentration.shape[:-1]
     if aif.size == time:
-        residue, index = _search_one_artery(concentration.reshape(-1, time), aif.reshape(time), dt, oscillation)
+        residue, index = _search_one_artery(
+            concentration.reshape(-1, time), aif.reshape(time), dt, oscillation, thresholds
+        )
     else:
         arteries = jnp.broadcast_to(aif, concentration.shape).reshape(-1, time)
-        search = functools.partial(_search_own_artery, dt=dt, oscillation=oscillation)
+        search = functools.partial(_search_own_artery, dt=dt, oscillation=oscillation, thresholds=thresholds)
         curves = (concentration.reshape(-1, time), arteries)
         residue, index = jax.lax.map(lambda curve: search(*curve), curves, batch_size=_BLOCK)
-    thresholds = jnp.asarray(OSVD_THRESHOLDS, concentration.dtype)
     return residue.reshape(*shape, 2 * time), thresholds[index].reshape(shape)
 
 
 def _search_own_artery(
-    curve: jax.Array, aif: jax.Array, dt: jax.Array, oscillation: jax.Array
+    curve: jax.Array, aif: jax.Array, dt: jax.Array, oscillation: jax.Array, thresholds: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Returns one curve's residue `[2 * time]` and the index of its threshold."""
     artery = _artery(curve, aif, dt)
 
     def solve(index: jax.Array) -> jax.Array:
-        return _apply(curve, _truncated_inverse(artery, jnp.asarray(OSVD_THRESHOLDS, curve.dtype)[index]))
+        return _apply(curve, _truncated_inverse(artery, thresholds[index]))
 
     def oscillates(index: jax.Array) -> jax.Array:
-        return (index < len(OSVD_THRESHOLDS) - 1) & (oscillation_index(solve(index)) > oscillation)
+        return (index < thresholds.size - 1) & (oscillation_index(solve(index)) > oscillation)
 
     index = jax.lax.while_loop(oscillates, lambda index: index + 1, jnp.int32(0))
     return solve(index), index
 
 
 def _search_one_artery(
-    curves: jax.Array, aif: jax.Array, dt: jax.Array, oscillation: jax.Array
+    curves: jax.Array, aif: jax.Array, dt: jax.Array, oscillation: jax.Array, thresholds: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Returns residues `[curve, 2 * time]` and indices of thresholds, for curves `[curve, time]` of one artery.
 
@@ -198,12 +211,11 @@ def _search_one_artery(
     """
     count, time = curves.shape
     block = min(_BLOCK, count)
-    thresholds = jnp.asarray(OSVD_THRESHOLDS, curves.dtype)
     gains = _truncated_inverse(_artery(aif, aif, dt).reshape(1, -1), thresholds.reshape(-1, 1))
     lag = (jnp.arange(2 * time).reshape(1, -1) - jnp.arange(time).reshape(-1, 1)) % (2 * time)
     matrices = jnp.fft.irfft(gains, 2 * time)[:, lag]  # [threshold, time, 2 * time]
     differs = jnp.any(gains[1:] != gains[:-1], axis=-1)  # from the threshold below; else there is nothing new to try
-    tried = jnp.nonzero(jnp.insert(differs, 0, True), size=len(OSVD_THRESHOLDS))[0].astype(jnp.int32)
+    tried = jnp.nonzero(jnp.insert(differs, 0, True), size=thresholds.size)[0].astype(jnp.int32)
     tries = 1 + jnp.sum(differs)
 
     def unsolved(found: jax.Array) -> jax.Array:
@@ -222,7 +234,7 @@ def _search_one_artery(
         )
         done = state.start >= state.left
         again = jax.lax.cond(done, lambda: unsolved(state.found), lambda: state.places)
-        left = jnp.where(done, jnp.sum(state.found < 0), state.left)
+        left = jnp.where(done, jnp.sum(state.found < 0, dtype=jnp.int32), state.left)
         start = jnp.where(done, 0, state.start)
         return state._replace(attempt=state.attempt + done, start=start, left=left, places=again)
 

@@ -127,9 +127,8 @@ def remove_small_clusters(mask: np.ndarray, *, smallest_voxels: float) -> np.nda
     Returns:
       bool `[z, y, x]`.
     """
-    labels, count = scipy.ndimage.label(mask)  # pyright: ignore[reportGeneralTypeIssues] (a pair here)
-    if not count:
-        return np.zeros(mask.shape, bool)
+    labels = np.zeros(mask.shape, np.int32)
+    scipy.ndimage.label(mask, output=labels)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     return (sizes >= smallest_voxels - 1e-6)[labels] & mask.astype(bool)

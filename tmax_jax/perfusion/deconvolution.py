@@ -1,6 +1,7 @@
 """Deconvolution: from a tissue curve and the artery's curve to the flow-scaled residue function."""
 
 import inspect
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ def deconvolve(
     *,
     dt: float | jax.Array,
     method: str = "csvd",
-    **parameters: float | jax.Array,
+    **parameters: Any,
 ) -> jax.Array:
     """Solves `concentration = dt * sum(aif(t - u) * f(u))` for the flow-scaled residue function f.
 
@@ -27,7 +28,8 @@ def deconvolve(
       dt: seconds between frames, which must be equal: see `resample_evenly`.
       method: one of `METHODS`.
       **parameters: of the method. `threshold` (ssvd, csvd): fraction of the largest singular value below which one is
-        dropped. `oscillation` (osvd): largest oscillation index accepted. `strength` (tikhonov): of the damping.
+        dropped. `oscillation`, `thresholds` (osvd): largest oscillation index accepted, and what to try. `strength`
+        (tikhonov): of the damping.
 
     Returns:
       f in 1/s, `[..., 2 * time]`: CBF times the residue function, without the haematocrit's and density's factor. The
@@ -56,7 +58,10 @@ def deconvolve(
         raise ValueError(
             f"the arterial curve has {aif.shape[-1]} frames, the tissue {time}; they must be sampled alike"
         )
-    if aif.ndim > 1 and jnp.broadcast_shapes(aif.shape, concentration.shape) != concentration.shape:
+    fits = aif.ndim == concentration.ndim and all(
+        n in (1, m) for n, m in zip(aif.shape[:-1], concentration.shape[:-1], strict=True)
+    )
+    if aif.ndim > 1 and not fits:
         raise ValueError(
             f"the arterial curves are {aif.shape}, the tissue's {concentration.shape}; give one curve, or one a voxel"
         )

@@ -71,7 +71,9 @@ def fit_gamma_variate(curves: jax.Array, *, dt: float | jax.Array) -> GammaVaria
         parameters, damping, error = state
         value, columns = _model(parameters, time)
         columns = [weight * column for column in columns]
-        columns, difference = jax.lax.optimization_barrier((columns, weight * (value - y)))  # computed once, not 14 times
+        columns, difference = jax.lax.optimization_barrier(
+            (columns, weight * (value - y))
+        )  # computed once, not 14 times
         normal = [[jnp.sum(a * b, axis=-1, keepdims=True) for b in columns] for a in columns]
         for i in range(4):
             normal[i][i] = normal[i][i] * (1.0 + damping) + 1e-6

@@ -34,7 +34,9 @@ def rigid(rotation_rad: jax.Array, translation_mm: jax.Array) -> jax.Array:
     angle = jnp.sqrt(jnp.where(small, 1.0, square))
     first = jnp.where(small, 1.0 - square / 6.0, jnp.sin(angle) / angle)
     second = jnp.where(small, 0.5 - square / 24.0, (1.0 - jnp.cos(angle)) / angle**2)
-    turn = jnp.broadcast_to(jnp.eye(3), cross.shape) + first * cross + second * jnp.matmul(cross, cross, precision=_EXACT)
+    turn = (
+        jnp.broadcast_to(jnp.eye(3), cross.shape) + first * cross + second * jnp.matmul(cross, cross, precision=_EXACT)
+    )
     top = jnp.concatenate([turn, translation_mm[..., None]], axis=-1)
     bottom = jnp.broadcast_to(jnp.array([0.0, 0.0, 0.0, 1.0]), (*top.shape[:-2], 1, 4))
     return jnp.concatenate([top, bottom], axis=-2)
@@ -79,7 +81,7 @@ def estimate_motion(signal: jax.Array, mask: jax.Array, *, spacing_mm: Sequence[
         ) -> jax.Array:
             frame, start = pair
             moving = _reduced(frame, factor)
-            return jax.lax.fori_loop(0, steps, lambda _, matrix: _step(matrix, moving, *parts, coarse_mm), start)
+            return jax.lax.fori_loop(0, steps, lambda _, matrix: _step(matrix, moving, parts, coarse_mm), start)
 
         motion = jax.lax.map(one_frame, (frames, motion))
     return motion
@@ -138,12 +140,11 @@ def _slopes(image: jax.Array, spacing_mm: tuple[float, ...]) -> jax.Array:
 def _step(
     matrix: jax.Array,
     moving: jax.Array,
-    weight: jax.Array,
-    target: jax.Array,
-    slopes: jax.Array,
+    parts: tuple[jax.Array, ...],
     spacing_mm: tuple[float, ...],
 ) -> jax.Array:
-    """Improves one frame's motion once."""
+    """Improves one frame's motion once; the parts are the reference's weight, image and slopes."""
+    weight, target, slopes = parts
     goal, moved, weight = target.reshape(-1), _warp(moving, matrix, spacing_mm).reshape(-1), weight.reshape(-1)
     total = jnp.maximum(jnp.sum(weight), 1e-6)
     mean_moved, mean_goal = jnp.sum(weight * moved) / total, jnp.sum(weight * goal) / total

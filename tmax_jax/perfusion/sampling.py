@@ -24,7 +24,7 @@ def fill_missing(curves: jax.Array, present: jax.Array) -> jax.Array:
       present: bool `[..., time]`.
 
     Returns:
-      Like `curves`; 0 where a curve has no frame at all. Beyond the first and the last frame the nearest one is repeated.
+      Like `curves`; 0 where a curve has no frame at all. Before the first and after the last frame they go on.
 
     Example:
       >>> fill_missing(jnp.array([1.0, 0.0, 3.0]), jnp.array([True, False, True])).tolist()
@@ -50,8 +50,8 @@ def resample_evenly(curves: jax.Array, times_s: jax.Array) -> Resampled:
       times_s: `[time]`, seconds, rising.
 
     Returns:
-      As many frames between the first and the last time. `uneven` is True where an interval differs from the mean one by
-      more than 1 %; otherwise the curves come back as they are.
+      As many frames between the first and the last time. `uneven` is True where an interval differs from the mean one
+      by more than 1 %; otherwise the curves come back as they are.
 
     Example:
       >>> found = resample_evenly(jnp.array([0.0, 1.0, 4.0]), jnp.array([0.0, 1.0, 4.0]))

@@ -104,8 +104,8 @@ def function_of_voxels(
 ) -> VascularFunction:
     """Returns the mean curve of given voxels, such as a region that the user drew, with its quality.
 
-    The five properties: a peak ten times the noise before the bolus; twice the brain's mean peak; 3 to 12 s wide at half
-    maximum; a rise no later than the brain's, within two frames; a tail below half of the peak.
+    The five properties: a peak ten times the noise before the bolus; twice the brain's mean peak; 3 to 12 s wide at
+    half maximum; a rise no later than the brain's, within two frames; a tail below half of the peak.
 
     Args:
       concentration: `[..., time]`, of one scan's voxels, dR2* in 1/s.
@@ -130,13 +130,15 @@ def function_of_voxels(
     width_s = (last - first + 1) * dt
     tissue_half = jnp.argmax(tissue > 0.5 * jnp.max(tissue))
     tail = jnp.mean(curve[-5:])
-    properties = jnp.stack([
-        height >= _PEAK_OVER_NOISE * noise,
-        height >= _PEAK_OVER_TISSUE * jnp.max(tissue),
-        (width_s >= _WIDTH_S[0]) & (width_s <= _WIDTH_S[1]),
-        first <= tissue_half + 2,
-        tail < 0.5 * height,
-    ])
+    properties = jnp.stack(
+        [
+            height >= _PEAK_OVER_NOISE * noise,
+            height >= _PEAK_OVER_TISSUE * jnp.max(tissue),
+            (width_s >= _WIDTH_S[0]) & (width_s <= _WIDTH_S[1]),
+            first <= tissue_half + 2,
+            tail < 0.5 * height,
+        ]
+    )
     quality = jnp.where(height > 0, jnp.mean(properties.astype(jnp.float32)), 0.0)
     found = (quality >= LEAST_QUALITY) & (jnp.sum(voxels) >= _LEAST_VOXELS) & properties[0]
     return VascularFunction(curve, voxels, quality, found)

@@ -112,7 +112,7 @@ def signal_to_concentration(
     last = bolus.arrival.astype(jnp.int32)
     baseline = baseline_signal(signal, last, present)
     clamped = _is_clamped(signal, baseline)
-    if second_echo is None:
+    if second_echo is None or second_echo_time_s is None:
         curves = relaxation_change(signal, baseline, echo_time_s=echo_time_s)
     else:
         later = fill_missing(second_echo.astype(jnp.float32), present)
@@ -137,9 +137,7 @@ def _log_ratio(signal: jax.Array, baseline: jax.Array) -> jax.Array:
     return jnp.log(jnp.maximum(_safe_ratio(signal, baseline), _SMALLEST_RATIO))
 
 
-def baseline_signal(
-    signal: jax.Array, arrival_frame: int | jax.Array, present: jax.Array | None = None
-) -> jax.Array:
+def baseline_signal(signal: jax.Array, arrival_frame: int | jax.Array, present: jax.Array | None = None) -> jax.Array:
     """Returns the mean of the settled frames before the bolus.
 
     Args:
@@ -148,7 +146,7 @@ def baseline_signal(
       present: bool `[..., time]`, False where an image was missing.
 
     Returns:
-      Baseline `[...]`, in the unit of `signal`. At least one frame counts, however early the bolus; 0 where none is there.
+      Baseline `[...]`, in the unit of `signal`. At least one frame counts, however early the bolus; 0 if none is there.
     """
     frame = jnp.arange(signal.shape[-1]).reshape((1,) * (signal.ndim - 1) + (-1,))
     last = jnp.broadcast_to(jnp.maximum(arrival_frame, NON_STEADY_FRAMES), signal.shape[:-1])[..., None]

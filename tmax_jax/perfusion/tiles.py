@@ -79,7 +79,9 @@ def tile_phantom(
         return jnp.repeat(jnp.repeat(grid, tile, axis=1), tile, axis=2)
 
     clean = spread(curves)
-    signal = rician_noise(key, concentration_to_signal(clean, jnp.ones(clean.shape[:-1]), echo_time_s=echo_time_s), 1 / snr)
+    signal = rician_noise(
+        key, concentration_to_signal(clean, jnp.ones(clean.shape[:-1]), echo_time_s=echo_time_s), 1 / snr
+    )
     inside = (jnp.arange(tile) >= BORDER) & (jnp.arange(tile) < tile - BORDER)
     rows, columns = (jnp.tile(inside, n) for n in (len(TILE_DELAY_S), len(TILE_MTT_S)))
     scored = jnp.broadcast_to(rows[:, None] & columns.reshape(1, -1), clean.shape[:-1])

@@ -1,4 +1,4 @@
-"""Deconvolution by the singular values of the lower-triangular matrix: the first published form, blind before time 0."""
+"""Deconvolution by the singular values of the lower-triangular matrix: the first published form."""
 
 import jax
 import jax.numpy as jnp
