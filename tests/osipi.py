@@ -31,8 +31,6 @@ def osipi_cases() -> list[Case]:
 
     with CASES.open() as file:
         return [
-            Case(
-                row["label"], curve(row["C_tis"]), curve(row["C_aif"]), *(float(row[k]) for k in ("tr", "cbf", "cbv"))
-            )
+            Case(row["label"], curve(row["C_tis"]), curve(row["C_aif"]), *(float(row[k]) for k in ("tr", "cbf", "cbv")))
             for row in csv.DictReader(file)
         ]

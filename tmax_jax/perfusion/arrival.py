@@ -78,7 +78,8 @@ def piecewise_arrival(curve: jax.Array, peak: jax.Array) -> jax.Array:
     frame = jnp.arange(frames, dtype=curve.dtype)
     bends = jnp.arange(NON_STEADY_FRAMES * _STEPS, (frames - 1) * _STEPS, dtype=curve.dtype) / _STEPS
     ramp = jnp.maximum(0.0, frame.reshape(-1, 1) - bends.reshape(1, -1))  # [time, bend]
-    seen = (frame >= NON_STEADY_FRAMES) & (frame <= peak[..., None].astype(curve.dtype))
+    at = frame.reshape((1,) * (curve.ndim - 1) + (-1,))
+    seen = (at >= NON_STEADY_FRAMES) & (at <= peak[..., None].astype(curve.dtype))
     weight = seen.astype(curve.dtype)
     count = jnp.maximum(jnp.sum(weight, axis=-1, keepdims=True), 1.0)
     centred = weight * (curve - jnp.sum(weight * curve, axis=-1, keepdims=True) / count)

@@ -3,6 +3,7 @@
 Nothing here touches a file, so that a network can be trained on curves that it has never seen before, made in its step.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -94,6 +95,7 @@ class Scan(NamedTuple):
     tissue: Tissue
 
 
+@functools.partial(jax.jit, static_argnames="frames")
 def tissue_curves(bolus: Bolus, tissue: Tissue, *, dt: float | jax.Array, frames: int) -> jax.Array:
     """Convolves an artery with residue functions, each step of the convolution integrated in closed form.
 
@@ -145,6 +147,7 @@ def _area(time_s: jax.Array, tissue: Tissue) -> jax.Array:
     return jnp.select([tissue.family == i for i in range(3)], [exponential, box, linear], gamma)
 
 
+@functools.partial(jax.jit, static_argnames=("curves", "frames"))
 def draw_scan(key: jax.Array, *, curves: int, frames: int, ranges: Ranges = Ranges()) -> Scan:  # noqa: B008 (immutable)
     """Draws a scan with its curves at random; everything runs inside jit, and vmap over keys draws many scans.
 
@@ -158,7 +161,7 @@ def draw_scan(key: jax.Array, *, curves: int, frames: int, ranges: Ranges = Rang
       The scan.
 
     Example:
-      >>> scan = jax.jit(draw_scan, static_argnames=("curves", "frames"))(jax.random.key(0), curves=3, frames=40)
+      >>> scan = draw_scan(jax.random.key(0), curves=3, frames=40)
       >>> scan.concentration.shape, scan.aif.shape, scan.tissue.delay_s.shape
       ((3, 40), (40,), (3,))
     """

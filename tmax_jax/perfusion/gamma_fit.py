@@ -27,6 +27,7 @@ class GammaVariate(NamedTuple):
         return self.height * self.rise_s * jnp.exp(log_area)
 
 
+@jax.jit
 def fit_gamma_variate(curves: jax.Array, *, dt: float | jax.Array) -> GammaVariate:
     """Fits the first pass of each curve by Levenberg-Marquardt, all curves at once.
 

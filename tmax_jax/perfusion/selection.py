@@ -29,6 +29,7 @@ class VascularFunction(NamedTuple):
     found: jax.Array  # bool: quality and number of voxels are enough
 
 
+@jax.jit
 def select_aif(
     concentration: jax.Array, mask: jax.Array, *, dt: float | jax.Array, arrival_frame: float | jax.Array
 ) -> VascularFunction:
@@ -65,6 +66,7 @@ def select_aif(
     return function_of_voxels(concentration, voxels.reshape(mask.shape), mask, dt=dt, arrival_frame=arrival_frame)
 
 
+@jax.jit
 def select_vof(
     concentration: jax.Array,
     mask: jax.Array,

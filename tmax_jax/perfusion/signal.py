@@ -104,7 +104,7 @@ def signal_to_concentration(
     """
     if (second_echo is None) != (second_echo_time_s is None):
         raise ValueError("a second echo needs both its signal and its echo time; one of them is missing")
-    signal = signal.astype(jnp.float32)
+    signal = signal.astype(jnp.promote_types(signal.dtype, jnp.float32))
     present = jnp.broadcast_to(True if inserted is None else ~inserted, signal.shape)
     signal = fill_missing(signal, present)
     mean_curve = jnp.sum(jnp.where(mask[..., None], signal, 0.0), axis=range(mask.ndim)) / jnp.maximum(jnp.sum(mask), 1)
@@ -115,7 +115,7 @@ def signal_to_concentration(
     if second_echo is None or second_echo_time_s is None:
         curves = relaxation_change(signal, baseline, echo_time_s=echo_time_s)
     else:
-        later = fill_missing(second_echo.astype(jnp.float32), present)
+        later = fill_missing(second_echo.astype(signal.dtype), present)
         later_baseline = baseline_signal(later, last, present)
         clamped |= _is_clamped(later, later_baseline)
         change = _log_ratio(signal, baseline) - _log_ratio(later, later_baseline)
