@@ -17,7 +17,7 @@ def head() -> jax.Array:
     texture = 1 + 0.4 * jnp.sin(7 * x + 2 * z) * jnp.cos(5 * y) + 0.3 * jnp.cos(9 * y - 4 * z)
     image = 800 * inside * texture
     vessels = jnp.sin(13 * x) * jnp.sin(11 * y) > 0.9
-    fall = jnp.where(vessels, 0.5, 0.15)[..., None] * (jnp.arange(FRAMES) > 5)
+    fall = jnp.where(vessels, 0.5, 0.15)[..., None] * (jnp.arange(FRAMES) > 5).reshape(1, 1, 1, -1)
     return image[..., None] * (1 - fall)
 
 
