@@ -2,8 +2,8 @@
 
   python benchmarks/deconvolution.py
 
-The scan is a simulated patient of 24 x 128 x 128 voxels and 60 frames, noise in the air included. Two numpy versions, both
-float32 in blocks that fit the cache: `every threshold` transforms all 19 solutions of each voxel, as the method
+The scan is a simulated patient of 24 x 128 x 128 voxels and 60 frames, noise in the air included. Two numpy versions,
+both float32 in blocks that fit the cache: `every threshold` transforms all 19 solutions of each voxel, as the method
 is written down; `early exit` drops voxels once they are solved. All give the same residue functions, which is checked.
 """
 
@@ -74,7 +74,7 @@ def bounds(curves: jax.Array) -> tuple[float, float]:
 
 def main(_: Sequence[str]) -> None:
     """Prints the table."""
-    z, y, x, frames = (int(side) for side in _SIZE.value)
+    z, y, x, frames = map(int, _SIZE.value)
     subject = draw_subject(0, 1)
     patient = simulate_patient(jax.random.key(1), subject, size=(z, y, x), frames=frames)
     everywhere = jnp.ones((z, y, x), bool)
@@ -90,7 +90,7 @@ def main(_: Sequence[str]) -> None:
     mapped = jax.jit(lambda curves, aif: maps(curves, aif, dt=dt, method="osvd"))
     for name, curves in (("all voxels", whole), ("brain alone", inside)):
         host, artery = np.asarray(curves), np.asarray(aif)
-        sides: dict[str, Callable[[], object]] = {
+        functions: dict[str, Callable[[], object]] = {
             "numpy, every threshold": lambda: numpy_osvd(host, artery, dt, early_exit=False),  # noqa: B023
             "numpy, early exit": lambda: numpy_osvd(host, artery, dt, early_exit=True),  # noqa: B023
             "deconvolve": lambda: compiled(curves, aif),  # noqa: B023
@@ -98,19 +98,19 @@ def main(_: Sequence[str]) -> None:
         }
         expected = numpy_osvd(host, artery, dt, early_exit=False)
         error = np.abs(np.asarray(compiled(curves, aif)) - expected).max(axis=1) / np.abs(expected).max(axis=1)
-        times = {side: [] for side in sides}
-        for function in sides.values():
+        times: dict[str, list[float]] = {side: [] for side in functions}
+        for function in functions.values():
             jax.block_until_ready(function())
         for _ in range(_ROUNDS.value):
-            for side, function in sides.items():
+            for side, function in functions.items():
                 times[side].append(timed(function))
         print(
             f"\n{name}: {len(curves)} curves of {frames} frames; equal to 1e-5 in {np.mean(error < 1e-5):.4%} of voxels"
         )
-        for side, seconds in times.items():
+        for label, seconds in times.items():
             ratios = [np.divide(times[f"numpy, {kind}"], seconds) for kind in ("every threshold", "early exit")]
             text = " ".join(f"{np.median(r):5.1f} x ({r.min():.1f} to {r.max():.1f})" for r in ratios)
-            print(f"  {side:36s} {np.median(seconds):6.2f} s   faster than numpy's two: {text}")
+            print(f"  {label:36s} {np.median(seconds):6.2f} s   faster than numpy's two: {text}")
         moved = (curves.nbytes + expected.nbytes) / gigabytes / 1e9
         one = 2 * curves.shape[0] * frames * 2 * frames / gigaflops / 1e9
         print(f"  bounds: reading and writing once {moved:.3f} s, one product a curve {one:.3f} s")

@@ -4,7 +4,8 @@ import csv
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
+import jax
+import jax.numpy as jnp
 import pytest
 
 CASES = Path(__file__).parents[2] / "shared" / "data" / "osipi" / "dsc_data.csv"
@@ -14,8 +15,8 @@ class Case(NamedTuple):
     """One simulated curve with its artery and truth; the curves are calibrated, so that no kH/rho is needed."""
 
     label: str
-    tissue: np.ndarray
-    aif: np.ndarray
+    tissue: jax.Array
+    aif: jax.Array
     dt_s: float
     cbf: float  # ml/100 ml/min
     cbv: float  # ml/100 ml
@@ -26,8 +27,8 @@ def osipi_cases() -> list[Case]:
     if not CASES.exists():
         pytest.skip(f"the OSIPI reference cases are not at {CASES.name}; this test needs them")
 
-    def curve(text: str) -> np.ndarray:
-        return np.asarray([float(value) for value in text.split()], np.float32)
+    def curve(text: str) -> jax.Array:
+        return jnp.asarray([float(value) for value in text.split()])
 
     with CASES.open() as file:
         return [
