@@ -1,61 +1,43 @@
-"""Deconvolution against the matrix it replaces, against a delta, and against another collection's cases."""
+"""Deconvolution against the matrices that it replaces, against a delta, and against another collection's cases."""
 
-import csv
-from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.linalg
 
-from tmax_jax.perfusion.aif import arterial_input
-from tmax_jax.perfusion.deconvolution import (
-    CSVD_THRESHOLD,
-    METHODS,
-    OSVD_OSCILLATION,
-    OSVD_THRESHOLDS,
-    deconvolve,
-    oscillation_index,
-)
-from tmax_jax.perfusion.maps import tmax_s
-from tmax_jax.perfusion.residue import exponential
+from tests.osipi import osipi_cases
+from tmax_jax.perfusion.aif import arterial_input, simpson
+from tmax_jax.perfusion.deconvolution import METHODS, deconvolve
+from tmax_jax.perfusion.parametric import tmax_s
 
-OSIPI = Path(__file__).parents[2] / "shared" / "data" / "osipi" / "dsc_data.csv"
 DT_S = 1.5
 TIME_S = DT_S * jnp.arange(60)
 AIF = arterial_input(TIME_S, arrival_s=15.0, rise_s=4.5, shape=3.0, recirculation=0.2, recirculation_delay_s=11.0)
+FINE = tuple(step / 200 for step in range(1, 200))
 
 
-def convolve(kernel: np.ndarray, *, dt: float = DT_S, aif: np.ndarray | jax.Array = AIF) -> np.ndarray:
+def convolve(kernel: np.ndarray) -> np.ndarray:
     """The discrete model that deconvolution solves."""
-    return dt * np.convolve(np.asarray(aif), kernel)[: len(kernel)]
+    return DT_S * np.convolve(np.asarray(AIF), kernel)[: len(kernel)]
 
 
 def delayed(frames: int) -> np.ndarray:
     return np.concatenate([np.zeros(frames), 0.01 * np.exp(-np.arange(60 - frames) * DT_S / 4.0)])
 
 
-def circulant_svd(curve: np.ndarray, aif: np.ndarray, dt: float) -> np.ndarray:
-    """Block-circulant SVD as it is published: singular values under a tenth of the largest are dropped."""
-    n = len(aif)
-    left, values, right = np.linalg.svd(dt * scipy.linalg.circulant(np.concatenate([aif, np.zeros(n)])))
-    inverse = np.where(values >= CSVD_THRESHOLD * values[0], 1 / values, 0)
-    return right.T @ (inverse * (left.T @ np.concatenate([curve, np.zeros(n)])))
-
-
-@pytest.mark.parametrize("noise", [0.0, 0.002])
-def test_division_in_fourier_space_is_the_circulant_svd(noise):
-    curve = convolve(delayed(3)) + noise * np.random.default_rng(0).normal(size=60)
-    found = deconvolve(jnp.asarray(curve), AIF, dt=DT_S, method="csvd")
-    np.testing.assert_allclose(found, circulant_svd(curve, np.asarray(AIF), DT_S), atol=2e-6)
+def noisy_curves(count: int = 5, *, noise: float = 0.05) -> jnp.ndarray:
+    curves = np.stack([convolve(delayed(frames)) for frames in range(count)])
+    return jnp.asarray(curves + noise * curves.max() * np.random.default_rng(0).normal(size=curves.shape), jnp.float32)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_an_arterial_delta_gives_the_tissue_curve_back(method):
     delta = jnp.zeros(60).at[0].set(1 / DT_S)
     curve = jnp.asarray(delayed(4), jnp.float32)
-    np.testing.assert_allclose(deconvolve(curve, delta, dt=DT_S, method=method)[:60], curve, atol=1e-7)
+    parameters = {"strength": 1e-3} if method == "tikhonov" else {}
+    np.testing.assert_allclose(deconvolve(curve, delta, dt=DT_S, method=method, **parameters)[:60], curve, atol=1e-7)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -63,70 +45,99 @@ def test_an_arterial_delta_gives_the_tissue_curve_back(method):
 def test_a_copy_of_the_artery_peaks_at_its_delay(method, frames):
     curve = jnp.concatenate([jnp.zeros(frames), AIF[: 60 - frames]])  # the ideal, unspread case
     found_s = tmax_s(deconvolve(curve, AIF, dt=DT_S, method=method), dt=DT_S)
-    assert float(found_s) == pytest.approx(frames * DT_S, abs=0.5 * DT_S)
-
-
-def test_tissue_fed_before_the_artery_measured_has_a_negative_time():
-    curve = jnp.concatenate([AIF[3:], jnp.full(3, AIF[-1])])
-    assert float(tmax_s(deconvolve(curve, AIF, dt=DT_S), dt=DT_S)) == pytest.approx(-3 * DT_S, abs=DT_S)
+    assert float(found_s) == pytest.approx(frames * DT_S, abs=(0.8 if method == "ssvd" else 0.5) * DT_S)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_frame_more_of_delay_is_read_as_a_frame_more(method):
     curves = jnp.asarray(np.stack([convolve(delayed(frames)) for frames in range(7)]), jnp.float32)
-    found_s = tmax_s(deconvolve(curves, AIF, dt=DT_S, method=method), dt=DT_S)
-    np.testing.assert_allclose(np.diff(found_s), DT_S, atol=0.2)
+    parameters = {"strength": 0.2} if method == "tikhonov" else {}  # else each delay finds its own
+    found_s = tmax_s(deconvolve(curves, AIF, dt=DT_S, method=method, **parameters), dt=DT_S)
+    # The causal matrix cuts the residue off at time 0, so that its reading does not move evenly with the delay.
+    np.testing.assert_allclose(np.diff(found_s), DT_S, atol=DT_S if method == "ssvd" else 0.2)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_flow_does_not_change_when_the_same_curves_are_sampled_twice_as_fast(method):
-    """A factor of the frame interval that is forgotten on one side shows here."""
-    flows = []
-    for dt in (1.5, 0.75):
-        time_s = dt * jnp.arange(round(90 / dt))
-        aif = arterial_input(
-            time_s, arrival_s=15.0, rise_s=4.5, shape=3.0, recirculation=0.2, recirculation_delay_s=11.0
-        )
-        curve = convolve(np.asarray(0.01 * exponential(time_s, jnp.array([5.0]))), dt=dt, aif=aif)
-        flows.append(float(deconvolve(jnp.asarray(curve), aif, dt=dt, method=method).max()))
-    assert flows[0] == pytest.approx(flows[1], rel=0.15)
+def test_one_curve_many_curves_and_an_artery_a_voxel_agree(method):
+    curves = noisy_curves(6).reshape(2, 3, 60)
+    together = deconvolve(curves, AIF, dt=DT_S, method=method)
+    assert together.shape == (2, 3, 120)
+    alone = deconvolve(curves[1, 2], AIF, dt=DT_S, method=method)
+    np.testing.assert_allclose(together[1, 2], alone, atol=2e-6)
+    own = deconvolve(curves, jnp.broadcast_to(AIF, curves.shape), dt=DT_S, method=method)
+    np.testing.assert_allclose(own, together, atol=2e-6)
+    by_row = deconvolve(curves, jnp.stack([AIF, 2 * AIF]).reshape(2, 1, 60), dt=DT_S, method=method)
+    np.testing.assert_allclose(by_row[1], 0.5 * together[1], atol=2e-6)
 
 
-def test_voxels_that_ring_at_the_lowest_threshold_get_a_higher_one():
-    clean = convolve(delayed(3))
-    noisy = clean + 0.1 * clean.max() * np.random.default_rng(1).normal(size=(50, 60))
-    artery = DT_S * np.fft.rfft(AIF, 120)
-    kept = np.abs(artery) >= OSVD_THRESHOLDS[0] * np.abs(artery).max()
-    lowest = np.fft.irfft(np.where(kept, np.fft.rfft(noisy, 120) / artery, 0), 120)
-    rings = np.asarray(oscillation_index(jnp.asarray(lowest))) > OSVD_OSCILLATION
-    assert 0 < rings.sum() < 50
-    found = deconvolve(jnp.asarray(noisy), AIF, dt=DT_S, method="osvd")
-    assert float(oscillation_index(found).max()) <= OSVD_OSCILLATION + 1e-5
-    np.testing.assert_allclose(found[~rings], lowest[~rings], atol=1e-5)
+@pytest.mark.parametrize("method", METHODS)
+def test_it_runs_compiled_and_mapped_over_scans(method):
+    curves, arteries = noisy_curves(6).reshape(2, 3, 60), jnp.stack([AIF, 2 * AIF])
+    mapped = jax.jit(jax.vmap(lambda c, a: deconvolve(c, a, dt=DT_S, method=method)))(curves, arteries)
+    for scan in range(2):
+        single = deconvolve(curves[scan], arteries[scan], dt=DT_S, method=method)
+        np.testing.assert_allclose(mapped[scan], single, atol=2e-6)
 
 
-def test_oscillation_is_none_in_a_line_and_largest_in_a_zigzag():
-    assert float(oscillation_index(jnp.arange(20.0))) == 0
-    assert float(oscillation_index(jnp.tile(jnp.array([0.0, 1.0]), 10))) == pytest.approx(18 * 2 / 20)
-    assert float(oscillation_index(jnp.zeros(8))) == 0
+@pytest.mark.parametrize("method", METHODS)
+def test_gradients_equal_finite_differences(method):
+    """By concentration and by artery; where a method chooses, the choice stays the same over so small a step."""
+    curves = noisy_curves()
+    rng = np.random.default_rng(3)
+    weights = jnp.asarray(rng.normal(size=(5, 120)), jnp.float32)
+    parameters: dict[str, Any] = {"strength": 0.2} if method == "tikhonov" else {}
+
+    def objective(curves: jax.Array, aif: jax.Array) -> jax.Array:
+        return jnp.sum(weights * deconvolve(curves, aif, dt=DT_S, method=method, **parameters))
+
+    along = tuple(jnp.asarray(rng.normal(size=x.shape), jnp.float32) * x for x in (curves, AIF))
+    gradient = jax.jit(jax.grad(objective, (0, 1)))(curves, AIF)
+    slope = sum(float(jnp.vdot(g, a)) for g, a in zip(gradient, along, strict=True))
+    with jax.enable_x64(True):
+        exact = [np.asarray(x, np.float64) for x in (curves, AIF, *along)]
+        step = 1e-5
+        ends = [
+            float(objective(jnp.asarray(exact[0] + s * exact[2]), jnp.asarray(exact[1] + s * exact[3])))
+            for s in (step, -step)
+        ]
+    assert np.isfinite(slope)
+    assert slope == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=2e-3)
 
 
 def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match="'ssvd'; choose one of csvd, osvd"):
-        deconvolve(AIF, AIF, dt=DT_S, method="ssvd")
+    with pytest.raises(ValueError, match="'svd'; choose one of ssvd, csvd, osvd, tikhonov"):
+        deconvolve(AIF, AIF, dt=DT_S, method="svd")
     with pytest.raises(ValueError, match="59 frames, the tissue 60"):
         deconvolve(AIF, AIF[:-1], dt=DT_S)
+    with pytest.raises(ValueError, match="csvd has no parameter 'oscillation'; it has threshold"):
+        deconvolve(AIF, AIF, dt=DT_S, method="csvd", oscillation=0.1)
+    with pytest.raises(ValueError, match="one curve, or one a voxel"):
+        deconvolve(jnp.zeros((4, 60)), jnp.zeros((3, 60)), dt=DT_S)
 
 
-@pytest.mark.skipif(not OSIPI.exists(), reason="the OSIPI reference cases are not there")
 @pytest.mark.parametrize("method", METHODS)
 def test_flow_and_volume_of_the_osipi_cases_are_within_their_tolerances(method):
-    with OSIPI.open() as file:
-        cases = list(csv.DictReader(file))
+    cases = osipi_cases()
     assert len(cases) == 14
     for case in cases:
-        tissue, aif = (jnp.asarray([float(value) for value in case[name].split()]) for name in ("C_tis", "C_aif"))
-        residue = deconvolve(tissue, aif, dt=float(case["tr"]), method=method)
-        cbf, cbv = float(case["cbf"]), float(case["cbv"])
-        assert abs(6000 * float(residue.max()) - cbf) <= 15 + 0.1 * cbf, case["label"]  # the curves are calibrated
-        assert abs(100 * float(tissue.sum() / aif.sum()) - cbv) <= 1 + 0.1 * cbv, case["label"]
+        residue = deconvolve(case.tissue, case.aif, dt=case.dt_s, method=method)
+        assert abs(6000 * float(residue.max()) - case.cbf) <= 15 + 0.1 * case.cbf, case.label
+        assert abs(100 * float(case.tissue.sum() / case.aif.sum()) - case.cbv) <= 1 + 0.1 * case.cbv, case.label
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters", "largest"),
+    [
+        ("ssvd", {}, 3.93),
+        ("csvd", {}, 6.25),
+        ("osvd", {"oscillation": 0.035, "thresholds": FINE}, 4.14),
+        ("osvd", {"thresholds": FINE}, 2.60),
+    ],
+)
+def test_flow_of_the_osipi_cases_is_as_good_as_published_with_the_artery_smoothed(method, parameters, largest):
+    """Simpson's rule, and thresholds from 0.5 % in place of 5 %: the noise is low."""
+    errors = [
+        abs(6000 * float(deconvolve(c.tissue, simpson(c.aif), dt=c.dt_s, method=method, **parameters).max()) - c.cbf)
+        for c in osipi_cases()
+    ]
+    assert np.mean(errors) <= largest

@@ -85,7 +85,7 @@ def _slurm_jobs(workers: int) -> Iterator[Any]:
     import dask_jobqueue  # pyright: ignore[reportMissingImports] (of the extra)
     from dask import config
 
-    start: Any = dask_jobqueue.SLURMCluster  # its stub knows no cluster that is entered
+    start: Any = getattr(dask_jobqueue, "SLURMCluster")  # noqa: B009 (its stub does not export it)
     job = {name: config.get(f"jobqueue.slurm.{name}", None) or value for name, value in _JOB.items()}
     with start(**job) as cluster:
         cluster.scale(jobs=workers)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from tmax_jax.cohort.motion import estimate_shifts_mm
+from tmax_jax.cohort.shifts import estimate_shifts_mm
 from tmax_jax.cohort.store import Case
 
 NON_STEADY_FRAMES = 2  # before the magnetisation has settled; they are no baseline

@@ -1,32 +1,42 @@
-"""Deconvolution: from a tissue curve and the artery's curve to the flow-scaled residue function.
+"""Deconvolution: from a tissue curve and the artery's curve to the flow-scaled residue function."""
 
-Circulant deconvolution by singular values is division in Fourier space: the singular values of a circulant matrix are
-the magnitudes of its column's Fourier coefficients. So both methods here are FFTs.
-"""
+import inspect
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-CSVD_THRESHOLD = 0.10  # of the largest singular value
-OSVD_THRESHOLDS = tuple(percent / 100 for percent in range(5, 100, 5))  # from 0 it would accept blown-up solutions
-OSVD_OSCILLATION = 0.095  # largest oscillation index accepted
+from tmax_jax.perfusion.circulant import csvd, osvd, tikhonov
+from tmax_jax.perfusion.toeplitz import ssvd
+
+METHODS = {"ssvd": ssvd, "csvd": csvd, "osvd": osvd, "tikhonov": tikhonov}
 
 
-def deconvolve(concentration: jax.Array, aif: jax.Array, *, dt: float | jax.Array, method: str = "csvd") -> jax.Array:
+def deconvolve(
+    concentration: jax.Array,
+    aif: jax.Array,
+    *,
+    dt: float | jax.Array,
+    method: str = "csvd",
+    **parameters: Any,
+) -> jax.Array:
     """Solves `concentration = dt * sum(aif(t - u) * f(u))` for the flow-scaled residue function f.
 
     Args:
       concentration: `[..., time]`, tissue curves.
-      aif: `[..., time]` with fewer or equally many leading axes, arterial curve in the same unit.
-      dt: seconds between frames.
+      aif: arterial curve in the same unit: `[time]`, or `[..., time]` with an artery a voxel or axes of size 1.
+      dt: seconds between frames, which must be equal: see `resample_evenly`.
       method: one of `METHODS`.
+      **parameters: of the method. `threshold` (ssvd, csvd): fraction of the largest singular value below which one is
+        dropped. `oscillation`, `thresholds` (osvd): largest oscillation index accepted, and what to try. `strength`
+        (tikhonov): of the damping.
 
     Returns:
-      f in 1/s, `[..., 2 * time]`: CBF times the residue function. The second half holds the negative times, tissue that
-      is fed before the artery measured, in wrap-around order.
+      f in 1/s, `[..., 2 * time]`: CBF times the residue function, without the haematocrit's and density's factor. The
+      second half holds the negative times, tissue that is fed before the artery measured, in wrap-around order.
 
     Raises:
-      ValueError: the method is unknown or the curves differ in length.
+      ValueError: the method or a parameter is unknown, or the curves do not fit together.
 
     Example:
       >>> aif = jnp.array([0.0, 1.0, 4.0, 2.0, 1.0, 0.0, 0.0, 0.0])
@@ -34,59 +44,25 @@ def deconvolve(concentration: jax.Array, aif: jax.Array, *, dt: float | jax.Arra
       0
 
     References:
-      Wu et al., Magn Reson Med 2003;50:164 (block-circulant, oscillation index).
+      Ostergaard et al., Magn Reson Med 1996;36:715 (ssvd). Wu et al., Magn Reson Med 2003;50:164 (csvd, osvd).
+      Calamante et al., Magn Reson Med 2003;50:1237 (tikhonov).
     """
     if method not in METHODS:
         raise ValueError(f"unknown deconvolution {method!r}; choose one of {', '.join(METHODS)}")
+    known = set(inspect.signature(METHODS[method]).parameters) - {"concentration", "aif", "dt"}
+    if unknown := sorted(set(parameters) - known):
+        raise ValueError(f"{method} has no parameter {unknown[0]!r}; it has {', '.join(sorted(known))}")
+    concentration, aif = jnp.asarray(concentration), jnp.asarray(aif)
     time = concentration.shape[-1]
     if aif.shape[-1] != time:
         raise ValueError(
             f"the arterial curve has {aif.shape[-1]} frames, the tissue {time}; they must be sampled alike"
         )
-    artery = jnp.fft.rfft(aif, 2 * time)
-    artery = artery.reshape((1,) * (concentration.ndim - artery.ndim) + artery.shape) * dt
-    return METHODS[method](jnp.fft.rfft(concentration, 2 * time), artery, 2 * time)
-
-
-def _truncated(tissue: jax.Array, artery: jax.Array, length: int, threshold: float | jax.Array) -> jax.Array:
-    """Divides where the artery's spectrum is at least `threshold` of its largest value."""
-    magnitude = jnp.abs(artery)
-    kept = (magnitude >= threshold * jnp.max(magnitude, axis=-1, keepdims=True)) & (magnitude > 0)
-    return jnp.fft.irfft(jnp.where(kept, tissue / jnp.where(kept, artery, 1.0), 0.0), length)
-
-
-def _csvd(tissue: jax.Array, artery: jax.Array, length: int) -> jax.Array:
-    return _truncated(tissue, artery, length, CSVD_THRESHOLD)
-
-
-def _osvd(tissue: jax.Array, artery: jax.Array, length: int) -> jax.Array:
-    """Each voxel takes the lowest threshold whose solution does not oscillate, else the highest."""
-
-    def raise_threshold(
-        best: tuple[jax.Array, jax.Array], threshold: jax.Array
-    ) -> tuple[tuple[jax.Array, jax.Array], None]:
-        found, accepted = best
-        candidate = _truncated(tissue, artery, length, threshold)
-        found = jnp.where(accepted, found, candidate)
-        return (found, accepted | (oscillation_index(candidate)[..., None] <= OSVD_OSCILLATION)), None
-
-    shape = jnp.broadcast_shapes(tissue.shape, artery.shape)[:-1]
-    nothing = jnp.zeros((*shape, length), tissue.real.dtype), jnp.zeros((*shape, 1), bool)
-    return jax.lax.scan(raise_threshold, nothing, jnp.asarray(OSVD_THRESHOLDS, tissue.real.dtype))[0][0]
-
-
-METHODS = {"csvd": _csvd, "osvd": _osvd}
-
-
-def oscillation_index(residue: jax.Array) -> jax.Array:
-    """Returns the mean second difference of a curve, relative to its largest value.
-
-    Args:
-      residue: `[..., time]`.
-
-    Returns:
-      `[...]`; 0 for a straight line or an empty curve.
-    """
-    peak = jnp.max(residue, axis=-1)
-    total = jnp.sum(jnp.abs(jnp.diff(residue, n=2, axis=-1)), axis=-1)
-    return total / (residue.shape[-1] * jnp.where(peak > 0, peak, 1.0))
+    fits = aif.ndim == concentration.ndim and all(
+        n in (1, m) for n, m in zip(aif.shape[:-1], concentration.shape[:-1], strict=True)
+    )
+    if aif.ndim > 1 and not fits:
+        raise ValueError(
+            f"the arterial curves are {aif.shape}, the tissue's {concentration.shape}; give one curve, or one a voxel"
+        )
+    return METHODS[method](concentration, aif, dt=dt, **parameters)

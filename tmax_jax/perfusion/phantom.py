@@ -16,8 +16,8 @@ from tmax_jax.perfusion import anatomy
 from tmax_jax.perfusion.aif import arterial_input
 from tmax_jax.perfusion.anatomy import ARTERY, CSF, DEEP_GREY, GREY, SCALP, TISSUES, VEIN, WHITE, Head, smooth_field
 from tmax_jax.perfusion.deconvolution import deconvolve
-from tmax_jax.perfusion.maps import ML_PER_GRAM, tmax_s
-from tmax_jax.perfusion.residue import gamma
+from tmax_jax.perfusion.parametric import ML_PER_GRAM, tmax_s
+from tmax_jax.perfusion.residue import box, gamma, linear
 from tmax_jax.perfusion.signal import approach_to_steady_state, concentration_to_signal, rician_noise
 
 TMAX_LIMIT_S = 17.199  # where the commercial package's maps end, 17199 in its stored milliseconds
@@ -35,6 +35,7 @@ _TERRITORIES = {  # centre and radii in mm of brain coordinates (x, y, z) of one
 _TERRITORY_ODDS = (0.7, 0.12, 0.18)
 _HEALTHY = 0.2  # of the patients have no lesion
 _TABLE_MTT_S = np.geomspace(0.2, 40.0, 48)
+_LEAKAGE_ECHO_S = 0.03
 _OVERSAMPLING = 4  # of the frames, for the convolution with the residue function
 
 
@@ -71,6 +72,9 @@ class Subject(NamedTuple):
     signal_scale: float  # of grey matter, in the scanner's units
     snr: float
     first_frame_excess: float
+    residue_family: int = 0  # 0 gamma, 1 box, 2 linear
+    dispersion_s: float = 0.0  # mean of the bolus' exponential spread on its way to the tissue
+    leakage_per_s: float = 0.0  # K2 in the lesion, as one echo of 30 ms would read it
 
 
 class Phantom(NamedTuple):
@@ -137,9 +141,11 @@ def draw_subject(seed: int, number: int) -> Subject:
 
 
 @functools.partial(  # a lower level compiles in two thirds of the time and runs as fast
-    jax.jit, static_argnames=("size", "frames"), compiler_options={"xla_backend_optimization_level": 1}
+    jax.jit, static_argnames=("size", "frames", "echo"), compiler_options={"xla_backend_optimization_level": 1}
 )
-def simulate_patient(key: jax.Array, subject: Subject, *, size: tuple[int, int, int], frames: int) -> Phantom:
+def simulate_patient(
+    key: jax.Array, subject: Subject, *, size: tuple[int, int, int], frames: int, echo: int = 0
+) -> Phantom:
     """Simulates one patient's scan.
 
     Args:
@@ -147,6 +153,8 @@ def simulate_patient(key: jax.Array, subject: Subject, *, size: tuple[int, int, 
       subject: of `draw_subject`.
       size: `(z, y, x)`; the field of view is the same at every size.
       frames: number of time points.
+      echo: number of the echo; each has noise of its own. The echo time is the subject's, so a second echo is the same
+        patient with `subject._replace(echo_time_s=...)` and `echo=1`.
 
     Returns:
       The phantom.
@@ -170,7 +178,7 @@ def simulate_patient(key: jax.Array, subject: Subject, *, size: tuple[int, int, 
     baseline = jnp.einsum("nzyx,n->zyx", fractions, levels) * jnp.exp(0.1 * smooth_field(key_coil, size, 90.0))
 
     def one_slice(z: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
-        delay_s, mtt_s, cbv, artery, vein, baseline = z
+        delay_s, mtt_s, cbv, artery, vein, baseline, leaky = z
         tissue = cbv[..., None] / (100 * ML_PER_GRAM) * _look_up(table, subject, time_s, delay_s, mtt_s)
         arterial = _look_up(table, subject, time_s, 0.6 * delay_s, jnp.full_like(mtt_s, _ARTERY_MTT_S))
         venous = _look_up(
@@ -179,10 +187,15 @@ def simulate_patient(key: jax.Array, subject: Subject, *, size: tuple[int, int, 
         blood = _VESSEL_VISIBLE * (artery[..., None] * arterial + vein[..., None] * venous)
         concentration = tissue + blood
         classical_s = tmax_s(deconvolve(concentration, aif, dt=subject.frame_interval_s), dt=subject.frame_interval_s)
-        return concentration_to_signal(concentration, baseline, echo_time_s=subject.echo_time_s), classical_s
+        signal = concentration_to_signal(concentration, baseline, echo_time_s=subject.echo_time_s)
+        leaked = leaky[..., None] * jnp.cumsum(tissue, axis=-1) * subject.frame_interval_s
+        brighter = jnp.exp(_LEAKAGE_ECHO_S * subject.leakage_per_s * leaked)  # T1 is shorter, at every echo alike
+        return signal * brighter, classical_s
 
-    signal, classical_s = jax.lax.map(one_slice, (delay_s, mtt_s, cbv, fractions[ARTERY], fractions[VEIN], baseline))
+    by_slice = (delay_s, mtt_s, cbv, fractions[ARTERY], fractions[VEIN], baseline, penumbra)
+    signal, classical_s = jax.lax.map(one_slice, by_slice)
     steady = approach_to_steady_state(frames, excess=subject.first_frame_excess)
+    key_noise = jax.random.fold_in(key_noise, echo) if echo else key_noise
     noisy = rician_noise(key_noise, signal * steady.reshape(1, 1, 1, -1), subject.signal_scale / subject.snr)
     lesion = jnp.where(core > 0.5, 2.0, jnp.where(penumbra > 0.5, 1.0, 0.0))
 
@@ -241,11 +254,16 @@ def _curves(subject: Subject, frames: int) -> tuple[jax.Array, jax.Array]:
     )
     since_s = fine_s + 0.5 * dt
     mtt_s = jnp.asarray(_TABLE_MTT_S, jnp.float32)
-    kernel = gamma(since_s.reshape(1, -1), mtt_s.reshape(-1, 1), shape=subject.residue_shape)
+    at = (since_s.reshape(1, -1), mtt_s.reshape(-1, 1))
+    kernel = gamma(*at, shape=subject.residue_shape)
+    kernel = jnp.select([subject.residue_family == 1, subject.residue_family == 2], [box(*at), linear(*at)], kernel)
     kernel = kernel / mtt_s.reshape(-1, 1) * dt
     kernel = kernel / jnp.maximum(jnp.cumsum(kernel, axis=-1)[:, -1:], 1.0)  # short ones: a step is longer than the MTT
     length = 2 * fine_s.shape[0]
-    product = jnp.fft.rfft(artery, length).reshape(1, -1) * jnp.fft.rfft(kernel, length)
+    edge = jnp.concatenate([jnp.zeros(1), fine_s + 0.5 * dt])
+    spread = jnp.diff(1.0 - jnp.exp(-edge / jnp.maximum(subject.dispersion_s, 1e-3 * dt)))  # all at once without any
+    arrived = jnp.fft.rfft(artery, length) * jnp.fft.rfft(spread, length)
+    product = arrived.reshape(1, -1) * jnp.fft.rfft(kernel, length)
     return artery[::_OVERSAMPLING], jnp.fft.irfft(product, length)[:, : fine_s.shape[0]]
 
 

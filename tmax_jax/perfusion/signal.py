@@ -1,12 +1,16 @@
-"""Between the scanner's signal and the contrast agent's concentration, with the noise in between.
+"""Between the scanner's signal and the contrast agent's concentration.
 
 Concentration is the change of the transverse relaxation rate, dR2* in 1/s, to which it is proportional.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
-NON_STEADY_FRAMES = 2  # frames before the magnetisation has settled; they are no baseline
+from tmax_jax.perfusion.arrival import NON_STEADY_FRAMES, Bolus, bolus_arrival, find_bolus
+from tmax_jax.perfusion.sampling import fill_missing
+
 FIRST_PASS_FRAMES = 25  # after the arrival, in which a voxel's peak is looked for
 _BOLUS_OVER_NOISE = 3.0  # a bolus falls this much deeper than the deepest frame of the baseline
 _SMALLEST_RATIO = 1e-3  # of signal to baseline; below it the logarithm is noise
@@ -31,7 +35,16 @@ def concentration_to_signal(
     return baseline[..., None] * jnp.exp(-echo_time_s * concentration)
 
 
-def signal_to_concentration(signal: jax.Array, baseline: jax.Array, *, echo_time_s: float | jax.Array) -> jax.Array:
+class Concentration(NamedTuple):
+    """A scan's concentration curves, and how far they can be trusted."""
+
+    curves: jax.Array  # float32 [..., time], dR2* in 1/s, 0 outside the mask
+    baseline: jax.Array  # [...], signal without contrast agent
+    clamped: jax.Array  # bool [..., time], where the signal was so low that the logarithm was cut off
+    bolus: Bolus  # in the mean signal of the mask
+
+
+def relaxation_change(signal: jax.Array, baseline: jax.Array, *, echo_time_s: float | jax.Array) -> jax.Array:
     """Returns dR2* = -ln(signal / baseline) / echo_time, finite for every signal.
 
     Args:
@@ -44,52 +57,102 @@ def signal_to_concentration(signal: jax.Array, baseline: jax.Array, *, echo_time
 
     Example:
       >>> signal = jnp.array([100.0, 100.0, 100.0 * jnp.exp(-0.3)])
-      >>> signal_to_concentration(signal, jnp.array(100.0), echo_time_s=0.03).round(3).tolist()
+      >>> relaxation_change(signal, jnp.array(100.0), echo_time_s=0.03).round(3).tolist()
       [-0.0, -0.0, 10.0]
     """
+    return -_log_ratio(signal, baseline) / echo_time_s
+
+
+def signal_to_concentration(
+    signal: jax.Array,
+    *,
+    echo_time_s: float | jax.Array,
+    mask: jax.Array,
+    inserted: jax.Array | None = None,
+    second_echo: jax.Array | None = None,
+    second_echo_time_s: float | jax.Array | None = None,
+) -> Concentration:
+    """Turns one scan's signal into concentration, with the baseline and the bolus found in its own mean curve.
+
+    With two echoes the change of R2* needs no baseline of T1, since both echoes share it: where contrast agent leaks,
+    one echo reads too little.
+
+    Args:
+      signal: `[..., time]`, of all the scan's voxels.
+      echo_time_s: echo time in seconds.
+      mask: bool `[...]`, True = brain.
+      inserted: bool, broadcastable to `[..., time]` with as many axes, True where an image was missing; such frames are
+        filled in from their neighbours in time and count for nothing.
+      second_echo: `[..., time]`, signal of the later echo.
+      second_echo_time_s: its echo time in seconds.
+
+    Returns:
+      The curves. Where `bolus.found` is False they hold no bolus, and no map may be made of them; on the host,
+      `require_bolus` says so.
+
+    Raises:
+      ValueError: one of the second echo and its echo time is missing.
+
+    Example:
+      >>> curve = 100.0 - 40.0 * jnp.exp(-0.5 * ((jnp.arange(40.0) - 15.0) / 2.0) ** 2)
+      >>> found = signal_to_concentration(curve.reshape(1, -1), echo_time_s=0.03, mask=jnp.array([True]))
+      >>> bool(found.bolus.found), round(found.curves.max().item(), 1)
+      (True, 16.9)
+
+    References:
+      Rosen et al., Magn Reson Med 1990;14:249. Vonken et al., J Magn Reson Imaging 1999;10:109 (two echoes).
+    """
+    if (second_echo is None) != (second_echo_time_s is None):
+        raise ValueError("a second echo needs both its signal and its echo time; one of them is missing")
+    signal = signal.astype(jnp.promote_types(signal.dtype, jnp.float32))
+    present = jnp.broadcast_to(True if inserted is None else ~inserted, signal.shape)
+    signal = fill_missing(signal, present)
+    mean_curve = jnp.sum(jnp.where(mask[..., None], signal, 0.0), axis=range(mask.ndim)) / jnp.maximum(jnp.sum(mask), 1)
+    bolus = find_bolus(jax.lax.stop_gradient(mean_curve))
+    last = bolus.arrival.astype(jnp.int32)
+    baseline = baseline_signal(signal, last, present)
+    clamped = _is_clamped(signal, baseline)
+    if second_echo is None or second_echo_time_s is None:
+        curves = relaxation_change(signal, baseline, echo_time_s=echo_time_s)
+    else:
+        later = fill_missing(second_echo.astype(signal.dtype), present)
+        later_baseline = baseline_signal(later, last, present)
+        clamped |= _is_clamped(later, later_baseline)
+        change = _log_ratio(signal, baseline) - _log_ratio(later, later_baseline)
+        curves = change / (second_echo_time_s - jnp.asarray(echo_time_s))
+    inside = mask[..., None]
+    return Concentration(jnp.where(inside, curves, 0.0), baseline, clamped & inside, bolus)
+
+
+def _safe_ratio(signal: jax.Array, baseline: jax.Array) -> jax.Array:
     tissue = baseline[..., None] > 0
-    ratio = jnp.where(tissue, signal / jnp.where(tissue, baseline[..., None], 1.0), 1.0)
-    return -jnp.log(jnp.maximum(ratio, _SMALLEST_RATIO)) / echo_time_s
+    return jnp.where(tissue, signal / jnp.where(tissue, baseline[..., None], 1.0), 1.0)
 
 
-def baseline_signal(signal: jax.Array, arrival_frame: int | jax.Array) -> jax.Array:
+def _is_clamped(signal: jax.Array, baseline: jax.Array) -> jax.Array:
+    return _safe_ratio(signal, baseline) < _SMALLEST_RATIO
+
+
+def _log_ratio(signal: jax.Array, baseline: jax.Array) -> jax.Array:
+    return jnp.log(jnp.maximum(_safe_ratio(signal, baseline), _SMALLEST_RATIO))
+
+
+def baseline_signal(signal: jax.Array, arrival_frame: int | jax.Array, present: jax.Array | None = None) -> jax.Array:
     """Returns the mean of the settled frames before the bolus.
 
     Args:
       signal: `[..., time]`.
       arrival_frame: integer, scalar or `[...]`: the last frame that still belongs to the baseline.
+      present: bool `[..., time]`, False where an image was missing.
 
     Returns:
-      Baseline `[...]`, in the unit of `signal`; at least one frame counts, however early the bolus.
+      Baseline `[...]`, in the unit of `signal`. At least one frame counts, however early the bolus; 0 if none is there.
     """
     frame = jnp.arange(signal.shape[-1]).reshape((1,) * (signal.ndim - 1) + (-1,))
     last = jnp.broadcast_to(jnp.maximum(arrival_frame, NON_STEADY_FRAMES), signal.shape[:-1])[..., None]
-    return jnp.mean(signal, axis=-1, where=(frame >= NON_STEADY_FRAMES) & (frame <= last))
-
-
-def bolus_arrival(curve: jax.Array, *, tolerance: float = 0.05) -> jax.Array:
-    """Finds the last frame before the bolus: the next one leaves the running mean of the baseline.
-
-    Meant for the mean curve of a brain; a single voxel's noise leaves its baseline earlier than the bolus does.
-
-    Args:
-      curve: `[..., time]`, signal.
-      tolerance: fraction of the running mean within which a frame still is baseline.
-
-    Returns:
-      Frame index, int32 `[...]`; the number of frames where no bolus is found.
-
-    Example:
-      >>> bolus_arrival(jnp.array([130.0, 110.0, 100, 101, 99, 100, 100, 90, 70, 60, 80])).item()
-      6
-    """
-    frames = curve.shape[-1]
-    settled = curve[..., NON_STEADY_FRAMES:-1]
-    count = jnp.arange(1, settled.shape[-1] + 1, dtype=curve.dtype).reshape((1,) * (curve.ndim - 1) + (-1,))
-    running_mean = jnp.cumsum(settled, axis=-1) / count
-    leaves = jnp.abs(curve[..., NON_STEADY_FRAMES + 1 :] - running_mean) > tolerance * running_mean
-    first = jnp.argmax(leaves, axis=-1) + NON_STEADY_FRAMES
-    return jnp.where(jnp.any(leaves, axis=-1), first, frames).astype(jnp.int32)
+    counts = (frame >= NON_STEADY_FRAMES) & (frame <= last)
+    counts = counts if present is None else counts & present
+    return jnp.sum(signal, axis=-1, where=counts) / jnp.maximum(jnp.sum(counts, axis=-1), 1)
 
 
 def time_to_peak_s(signal: jax.Array, mask: jax.Array, *, frame_interval_s: float | jax.Array) -> jax.Array:
