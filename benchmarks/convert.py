@@ -8,6 +8,7 @@ this converter are of the work (headers, order, pixels, mask, compressed store) 
 cohort starts them once. The time to start is printed beside it.
 """
 
+import os
 import shutil
 import statistics
 import subprocess
@@ -47,11 +48,13 @@ def convert(pool: Executor, folder: Path, out: Path) -> None:
     assert all(outcome.status == "converted" for outcome in outcomes), outcomes
 
 
-def seconds(work: Callable[[Path], object]) -> float:
+def seconds(work: Callable[[Path], object]) -> tuple[float, float]:
+    """Returns the time on the clock, and that of the processors in this process and those that it waited for."""
     with tempfile.TemporaryDirectory() as folder:
-        started = time.perf_counter()
+        started, before = time.perf_counter(), os.times()
         work(Path(folder) / "out")
-        return time.perf_counter() - started
+        after = os.times()
+        return time.perf_counter() - started, sum(after[:4]) - sum(before[:4])
 
 
 def two_patients(folder: Path, target: Path) -> Path:
@@ -74,8 +77,16 @@ def simulated(target: Path) -> Path:
     return target / "dicom"
 
 
-def peak_mib() -> int:
-    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+def peak_mib(folder: Path) -> int:
+    """Converts once in a fresh process; returns the most memory that it took."""
+    code = (
+        "import sys, tempfile; from pathlib import Path; from concurrent.futures import ThreadPoolExecutor;"
+        "from tmax_jax.cohort.run import convert_folder; from tmax_jax.cohort.select import Rules;"
+        "convert_folder(ThreadPoolExecutor(1), Path(sys.argv[1]), Path(tempfile.mkdtemp()) / 'c.zarr', Rules());"
+        "print(open('/proc/self/status').read())"
+    )
+    done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=True)
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) // 1024
 
 
@@ -86,7 +97,7 @@ def compare(name: str, folder: Path, console: Console) -> None:
     have = shutil.which("dcm2niix") is not None
     if not have:
         console.print("dcm2niix is not installed (apt-get install dcm2niix): no ratios")
-    rows: dict[str, list[float]] = {}
+    rows: dict[str, list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(1) as one:
         both = two_patients(folder, Path(scratch))
         started = time.perf_counter()
@@ -105,14 +116,19 @@ def compare(name: str, folder: Path, console: Console) -> None:
                 works["two processes, two patients"] = lambda out: convert(two, both, out)
                 for what, work in works.items():
                     rows.setdefault(what, []).append(seconds(work))
+    console.print(f"{'':28s} seconds      x dcm2niix (range)        processor seconds, x dcm2niix")
     for what, times in rows.items():
         base = rows.get("dcm2niix, two patients" if "two patients" in what else "dcm2niix")
-        text = f"{what:28s} median {statistics.median(times):6.3f} s"
+        clock, processor = (statistics.median(column) for column in zip(*times, strict=True))
+        text = f"{what:28s} {clock:7.3f}"
         if base:
-            ratios = sorted(time_s / base_s for time_s, base_s in zip(times, base, strict=True))
-            text += f"   {statistics.median(ratios):5.2f} x dcm2niix ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+            ratios = sorted(time_s[0] / base_s[0] for time_s, base_s in zip(times, base, strict=True))
+            text += f"   {statistics.median(ratios):8.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+            if "processes" not in what:  # those go on, and their time is not known yet
+                share = processor / statistics.median(base_s[1] for base_s in base)
+                text = f"{text:58s}   {processor:7.3f}   {share:5.2f}"
         console.print(text, highlight=False)
-    console.print(f"peak memory of the one process: {peak_mib()} MiB")
+    console.print(f"peak memory of one fresh process: {peak_mib(folder)} MiB")
 
 
 def main(_: list[str]) -> None:

@@ -11,21 +11,20 @@ from typing import BinaryIO
 
 from pydicom.uid import RE_VALID_UID, UID, ExplicitVRLittleEndian
 
-from tmax_jax.dicom.elements import (
+from tmax_jax.dicom.elements import Elements, Header
+from tmax_jax.dicom.enhanced import read_enhanced
+from tmax_jax.dicom.header import DamagedError, DicomError, Frame, Object, SkippedError, make_frame
+from tmax_jax.dicom.mosaic import read_grid, read_mosaic
+from tmax_jax.dicom.parser import (
     PIXEL_TAGS,
     UNDEFINED,
     BrokenError,
     CutError,
-    Elements,
-    Header,
     Mark,
     is_explicit,
     parse_elements,
     parse_meta,
 )
-from tmax_jax.dicom.enhanced import read_enhanced
-from tmax_jax.dicom.header import DamagedError, DicomError, Frame, Object, SkippedError, make_frame
-from tmax_jax.dicom.mosaic import read_grid, read_mosaic
 from tmax_jax.dicom.source import Opened, open_sources
 
 MAX_HEADER_BYTES = 2**26
