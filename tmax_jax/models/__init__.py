@@ -1,4 +1,4 @@
-"""Networks from `[case, z, y, x, time]` to `[case, z, y, x]`, by name."""
+"""Networks from `[case, z, y, x, time]` to `[case, z, y, x]`, or `[case, z, y, x, output]`, by name."""
 
 import dataclasses
 from typing import Any
@@ -6,12 +6,21 @@ from typing import Any
 import flax.linen as nn
 
 from tmax_jax.models.blocks import ModelError
-from tmax_jax.models.pointwise import OneLayer, TwoLayer
+from tmax_jax.models.patch import Patch
+from tmax_jax.models.pointwise import OneLayer, Pointwise, TwoLayer
+from tmax_jax.models.temporal import Temporal
 from tmax_jax.models.unet import UNet
 
-MODELS: dict[str, type[nn.Module]] = {"one_layer": OneLayer, "two_layer": TwoLayer, "unet": UNet}
+MODELS: dict[str, type[nn.Module]] = {
+    "one_layer": OneLayer,
+    "two_layer": TwoLayer,
+    "pointwise": Pointwise,
+    "temporal": Temporal,
+    "patch": Patch,
+    "unet": UNet,
+}
 
-__all__ = ["MODELS", "ModelError", "OneLayer", "TwoLayer", "UNet", "build"]
+__all__ = ["MODELS", "ModelError", "OneLayer", "Patch", "Pointwise", "Temporal", "TwoLayer", "UNet", "build"]
 
 
 def build(name: str, **fields: Any) -> nn.Module:
