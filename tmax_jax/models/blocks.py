@@ -54,9 +54,9 @@ def as_maps(x: jax.Array) -> jax.Array:
 class Norm(nn.Module):
     """Normalisation of the last axis, the channels; `none` is the identity.
 
-    Epsilon is Keras's 1e-3 throughout. `batch` is over cases and voxels, its running statistics with Keras's momentum
-    of 0.99; `group` (eight groups, or the most that divide the channels) and `instance` (each channel alone) are over
-    the voxels of a case, so that a batch of one trains and predicts alike.
+    Epsilon is Keras's 1e-3 throughout. `batch` is over cases and voxels; `group` (eight groups, or the most that divide
+    the channels) and `instance` (each channel alone) are over the voxels of a case, so that a batch of one trains and
+    predicts alike.
 
     Reference:
       Ioffe and Szegedy 2015, arXiv:1502.03167; Wu and He 2018, arXiv:1803.08494; Ulyanov et al. 2016, arXiv:1607.08022.
@@ -64,6 +64,9 @@ class Norm(nn.Module):
 
     kind: str = "batch"
     dtype: str = "float32"
+    # Of the running statistics of `batch`. Keras's 0.99 remembers the initial ones for hundreds of steps, all that a
+    # cohort of this size has; where activations vary little, inference is then scaled down many times.
+    momentum: float = 0.9
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, valid: jax.Array | None = None) -> jax.Array:
@@ -77,7 +80,7 @@ class Norm(nn.Module):
             mask = None if valid is None else valid.reshape(-1, *[1] * (x.ndim - 1))
             return nn.BatchNorm(
                 use_running_average=not train,
-                momentum=0.99,
+                momentum=self.momentum,
                 epsilon=1e-3,
                 use_fast_variance=False,
                 dtype=dtype,

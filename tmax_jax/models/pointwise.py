@@ -3,6 +3,8 @@
 A convolution with a kernel of 1 x 1 x 1 is a matrix product over the time axis, and is written as one.
 """
 
+import functools
+
 import flax.linen as nn
 import jax
 
@@ -47,9 +49,10 @@ class TwoLayer(nn.Module):
           valid: bool `[case]`; False marks padding, which the statistics leave out.
         """
         dtype = choose("dtype", self.dtype, DTYPES)
-        x = Norm("batch", self.dtype, name="norm_1")(perfusion, train=train, valid=valid)
+        norm = functools.partial(Norm, "batch", self.dtype, momentum=0.99)  # Keras's
+        x = norm(name="norm_1")(perfusion, train=train, valid=valid)
         x = nn.Dense(self.features, kernel_init=KERNEL_INIT, dtype=dtype, name="hidden")(x)
-        x = Norm("batch", self.dtype, name="norm_2")(x, train=train, valid=valid)
+        x = norm(name="norm_2")(x, train=train, valid=valid)
         return as_maps(nn.Dense(self.outputs, kernel_init=KERNEL_INIT, dtype=dtype, name="head")(x))
 
 

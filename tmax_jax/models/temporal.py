@@ -1,5 +1,7 @@
 """A network of convolutions over time: it knows what a bolus looks like wherever in the series it passes."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -45,15 +47,8 @@ class Temporal(nn.Module):
             # The ends are held: zeros beyond them would look like the bolus, which is a drop of the signal.
             reach = self.kernel_frames // 2
             x = jnp.pad(x, [(0, 0)] * 4 + [(reach, reach), (0, 0)], mode="edge")
-            x = nn.Conv(
-                features,
-                (self.kernel_frames,),
-                strides=2,
-                padding="VALID",
-                kernel_init=KERNEL_INIT,
-                dtype=dtype,
-                name=f"conv_{number}",
-            )(x)
+            conv = functools.partial(nn.Conv, kernel_size=(self.kernel_frames,), strides=2, padding="VALID")
+            x = conv(features, kernel_init=KERNEL_INIT, dtype=dtype, name=f"conv_{number}")(x)
             x = activation(Norm(self.norm, self.dtype, name=f"norm_{number}")(x, train=train, valid=valid))
         frames = jnp.arange(x.shape[-2], dtype=jnp.float32) * (2 ** len(self.features) / _FRAMES)
         weights = nn.softmax(x.astype(jnp.float32), axis=-2)
