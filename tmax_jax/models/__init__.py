@@ -34,7 +34,7 @@ def build(name: str, **fields: Any) -> nn.Module:
       The module. It is called as `model.apply(variables, perfusion, train=False)`.
 
     Raises:
-      ModelError: an unknown name or field; the known ones are listed.
+      ModelError: an unknown name or field, with the known ones; a share of dropout that is none.
 
     Example:
       >>> build("two_layer", features=6).features
@@ -48,4 +48,6 @@ def build(name: str, **fields: Any) -> nn.Module:
         raise ModelError(
             f"model {name!r} has no field {', '.join(map(repr, unknown))}; it has: {', '.join(known) or 'none'}"
         )
+    if not 0 <= fields.get("dropout", 0) < 1:
+        raise ModelError(f"dropout is {fields['dropout']}; it must be at least 0 and below 1")
     return MODELS[name](**fields)

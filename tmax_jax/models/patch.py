@@ -3,7 +3,7 @@
 import flax.linen as nn
 import jax
 
-from tmax_jax.models.blocks import ACTIVATIONS, DTYPES, KERNEL_INIT, choose
+from tmax_jax.models.blocks import ACTIVATIONS, DTYPES, KERNEL_INIT, ModelError, choose
 from tmax_jax.models.pointwise import Pointwise
 
 
@@ -35,8 +35,10 @@ class Patch(nn.Module):
           valid: bool `[case]`; False marks padding, which the statistics leave out.
 
         Raises:
-          ModelError: an unknown activation, normalisation or type.
+          ModelError: no layer, or an unknown activation, normalisation or type.
         """
+        if not self.features:
+            raise ModelError("a patch network needs at least one hidden layer; give --config.model.features a width")
         first, *others = self.features
         kernel, dtype = (self.neighbourhood,) * 3, choose("dtype", self.dtype, DTYPES)
         x = nn.Conv(first, kernel, kernel_init=KERNEL_INIT, dtype=dtype, name="neighbourhood")(perfusion)

@@ -44,12 +44,13 @@ class Temporal(nn.Module):
         activation, dtype = choose("activation", self.activation, ACTIVATIONS), choose("dtype", self.dtype, DTYPES)
         x = perfusion[..., None]
         for number, features in enumerate(self.features, start=1):
+            x = activation(x) if number > 1 else x
             # The ends are held: zeros beyond them would look like the bolus, which is a drop of the signal.
             reach = self.kernel_frames // 2
             x = jnp.pad(x, [(0, 0)] * 4 + [(reach, reach), (0, 0)], mode="edge")
             conv = functools.partial(nn.Conv, kernel_size=(self.kernel_frames,), strides=2, padding="VALID")
             x = conv(features, kernel_init=KERNEL_INIT, dtype=dtype, name=f"conv_{number}")(x)
-            x = activation(Norm(self.norm, self.dtype, name=f"norm_{number}")(x, train=train, valid=valid))
+            x = Norm(self.norm, self.dtype, name=f"norm_{number}")(x, train=train, valid=valid)
         frames = jnp.arange(x.shape[-2], dtype=jnp.float32) * (2 ** len(self.features) / _FRAMES)
         weights = nn.softmax(x.astype(jnp.float32), axis=-2)
         when = jnp.einsum("...tc,t->...c", weights, frames)

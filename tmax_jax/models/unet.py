@@ -51,7 +51,8 @@ class UNet(nn.Module):
           valid: bool `[case]`; False marks padding, which the statistics leave out.
 
         Raises:
-          ModelError: a size that cannot be halved often enough, or an unknown activation, normalisation or type.
+          ModelError: no level, a size that cannot be halved often enough, or an unknown activation, normalisation or
+            type.
         """
         activation = choose("head_activation", self.head_activation, HEAD_ACTIVATIONS)
         dtype = choose("dtype", self.dtype, DTYPES)
@@ -81,6 +82,8 @@ class UNet(nn.Module):
 
     def _windows(self, space: int) -> list[tuple[int, ...]]:
         """The pooling window after each level over so many axes of space; empty where there is none."""
+        if not self.features:
+            raise ModelError("a U-Net needs at least one level; give --config.model.features a width")
         levels = range(1, len(self.features) + 1)
         windows = [(1 if level in self.keep_z else 2, 2, 2)[-space:] for level in levels]
         return windows if self.pool_bottleneck else [*windows[:-1], ()]
