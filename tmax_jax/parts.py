@@ -83,4 +83,5 @@ def _check_augmentation(strengths: Config) -> None:
     for name, value in strengths.items():
         top = {"percent": 100, "probability": 1}.get(name.rsplit("_", 1)[-1], math.inf)
         if not 0 <= value <= top:
-            raise ExperimentError(f"config.augment.{name} is {value}; it must be between 0 and {top}")
+            wanted = "at least 0" if top == math.inf else f"between 0 and {top}"
+            raise ExperimentError(f"config.augment.{name} is {value}; it must be {wanted}")
