@@ -101,7 +101,7 @@ def main(_: Sequence[str]) -> None:
         times: dict[str, list[float]] = {side: [] for side in functions}
         for function in functions.values():
             jax.block_until_ready(function())
-        for _ in range(_ROUNDS.value):
+        for _round in range(_ROUNDS.value):
             for side, function in functions.items():
                 times[side].append(timed(function))
         print(

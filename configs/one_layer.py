@@ -21,4 +21,7 @@ def get_config(variant: str = "") -> defaults.Config:
     config.model = ConfigDict({"name": "one_layer"})
     config.optimizer.learning_rate = 1e-2
     config.epochs = 60
-    return defaults.choose(config, variant, {"paper": defaults.paper})
+    return defaults.choose(config, variant, VARIANTS)
+
+
+VARIANTS = {"paper": defaults.paper}

@@ -23,4 +23,7 @@ def get_config(variant: str = "") -> defaults.Config:
     config.optimizer.learning_rate = 1e-2
     config.epochs = 100  # the running statistics, with a momentum of 0.99, need some hundred steps
     config.batch_size = 4
-    return defaults.choose(config, variant, {"paper": defaults.paper})
+    return defaults.choose(config, variant, VARIANTS)
+
+
+VARIANTS = {"paper": defaults.paper}

@@ -23,7 +23,7 @@ def get_config(variant: str = "") -> defaults.Config:
     config.name = "unet"
     config.model = ConfigDict({"name": "unet", "head_activation": "linear"})
     config.optimizer.learning_rate = 1e-4
-    return defaults.choose(config, variant, {"sigmoid": sigmoid, "paper": paper})
+    return defaults.choose(config, variant, VARIANTS)
 
 
 def sigmoid(config: defaults.Config) -> None:
@@ -35,3 +35,6 @@ def sigmoid(config: defaults.Config) -> None:
 def paper(config: defaults.Config) -> None:
     defaults.paper(config)
     config.model.head_activation = "sigmoid"
+
+
+VARIANTS = {"sigmoid": sigmoid, "paper": paper}

@@ -1,21 +1,30 @@
-"""Every config is built and traced at full size, without computing anything."""
+"""Every config says what it is, is traced at full size without computing anything, and trains at a small size."""
 
+import dataclasses
+import functools
 import importlib.util
+import re
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from tmax_jax import experiment
+from tmax_jax import models, parts
+from tmax_jax.models.describe import measure
+from tmax_jax.training.sharding import make_shardings, put_batch
 from tmax_jax.training.state import init_state
 from tmax_jax.training.step import make_train_step
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.py"))
-FULL_SIZE = (24, 128, 128, 60)
+FOLDER = Path(__file__).parents[1] / "configs"
+CONFIGS = sorted(FOLDER.rglob("*.py"))
+FULL_SIZE, SMALL_SIZE = (24, 128, 128, 60), (8, 16, 16, 12)
+SLICES = {"unet_parent:four_pools": 32}  # where the default's 24 will not do
 
 
-def load(path: Path):
+def load(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec
     assert spec.loader
@@ -24,40 +33,119 @@ def load(path: Path):
     return module
 
 
-@pytest.mark.parametrize("variant", ["", "paper"])
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_config_trains_a_step_at_full_size_on_paper(path, variant):
-    config = load(path).get_config(variant)
-    parts = experiment.build(config)
-    size = parts.shardings.batch_size
-    state = jax.eval_shape(
-        lambda key: init_state(parts.model, parts.optimizer, key, (size, *FULL_SIZE)), jax.random.key(0)
-    )
-    shape = jax.ShapeDtypeStruct
-    batch = {
-        "perfusion": shape((size, *FULL_SIZE), jnp.uint16),
-        "mask": shape((size, *FULL_SIZE[:3]), jnp.bool_),
-        "tmax_s": shape((size, *FULL_SIZE[:3]), jnp.float32),
-        "intensity_min": shape((size,), jnp.float32),
-        "intensity_max": shape((size,), jnp.float32),
-        "frame_interval_s": shape((size,), jnp.float32),
-        "valid": shape((size,), jnp.bool_),
+def name_of(path: Path) -> str:
+    return path.relative_to(FOLDER).with_suffix("").as_posix()
+
+
+VARIANTS = {
+    f"{name_of(path)}:{variant}".rstrip(":"): (path, variant)
+    for path in CONFIGS
+    for variant in ["", *getattr(load(path), "VARIANTS", {})]
+}
+
+
+def batch_of(size: int, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {
+        "perfusion": rng.integers(0, 4000, (size, *shape)).astype(np.uint16),
+        "mask": np.ones((size, *shape[:3]), bool),
+        "tmax_s": rng.gamma(2, 2, (size, *shape[:3])).astype(np.float32),
+        "intensity_min": np.zeros(size, np.float32),
+        "intensity_max": np.full(size, 4000, np.float32),
+        "frame_interval_s": np.full(size, 1.5, np.float32),
+        "valid": np.ones(size, bool),
     }
-    step = make_train_step(parts.model, parts.optimizer, parts.loss, parts.task, parts.shardings)
+
+
+def step_and_state(built: parts.Parts, shape: tuple[int, ...]) -> tuple[Any, Any]:
+    """The jitted step of a config and what makes its state."""
+    optimizer = built.optimizer(1)
+    step = make_train_step(
+        built.model,
+        optimizer,
+        built.loss,
+        built.task,
+        built.shardings,
+        augmentation=built.augmentation,
+        ema_decay=built.ema_decay,
+    )
+    make_state = functools.partial(init_state, built.model, optimizer, input_shape=(1, *shape), ema=built.ema_decay > 0)
+    return step, make_state
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_config_trains_a_step_at_full_size_on_paper(name):
+    path, variant = VARIANTS[name]
+    built = parts.build(load(path).get_config(variant))
+    shape = (SLICES.get(name, FULL_SIZE[0]), *FULL_SIZE[1:])
+    step, make_state = step_and_state(built, shape)
+    state = jax.eval_shape(make_state, jax.random.key(0))
+    small = batch_of(built.shardings.batch_size, (1, 1, 1, 1))
+    full = {"perfusion": shape, "mask": shape[:3], "tmax_s": shape[:3]}
+    batch = {
+        entry: jax.ShapeDtypeStruct((len(values), *full.get(entry, ())), values.dtype)
+        for entry, values in small.items()
+    }
     after, metrics = jax.eval_shape(step, state, batch)
     assert jax.tree.map(lambda a: (a.shape, a.dtype), after) == jax.tree.map(lambda a: (a.shape, a.dtype), state)
     assert metrics["loss"].shape == ()
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_config_says_how_to_run_it_and_what_to_expect(path):
-    doc = load(path).__doc__ or ""
-    assert f"--config=configs/{path.stem}.py:paper" in doc
-    assert f"--config=configs/{path.stem}.py" in doc
-    assert "parameters" in doc
+@pytest.mark.parametrize("path", CONFIGS, ids=name_of)
+def test_every_config_trains_two_steps_at_a_small_size(path):
+    built = parts.build(load(path).get_config())
+    narrow: dict[str, Any] = {
+        field.name: tuple(max(2, width // 16) for width in getattr(built.model, field.name))
+        for field in dataclasses.fields(built.model)
+        if field.name in ("features", "hidden") and isinstance(getattr(built.model, field.name), tuple)
+    }
+    if hasattr(built.model, "bottleneck"):
+        narrow["bottleneck"] = 32
+    model = built.model.clone(**narrow)
+    built = built._replace(model=model, shardings=make_shardings(2, jax.devices()[:1]))
+    step, make_state = step_and_state(built, SMALL_SIZE)
+    fast = {"xla_backend_optimization_level": 0}
+    state = jax.jit(make_state, compiler_options=fast, out_shardings=built.shardings.replicated)(jax.random.key(0))
+    before = jax.device_get(state.params)
+    batch = put_batch(batch_of(2, SMALL_SIZE), built.shardings)
+    state, _ = step(state, batch)
+    state, metrics = step(state, batch)
+    assert step._cache_size() == 1
+    assert int(state.step) == 2
+    assert np.isfinite(float(metrics["loss"]))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(state)))
+    moved = jax.tree.map(lambda old, new: bool((old != new).any()), before, jax.device_get(state.params))
+    assert any(jax.tree.leaves(moved))
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_header_says_how_to_run_it_and_how_many_parameters_it_has(name):
+    path, variant = VARIANTS[name]
+    module = load(path)
+    doc = module.__doc__ or ""
+    command = f"--config={path.relative_to(FOLDER.parent).as_posix()}"
+    assert command in doc, f"{path.name}: the header names no command"
+    assert re.search(rf"\b{variant}\b", doc), f"{path.name}: the header does not mention the variant {variant!r}"
+    model = parts.build(module.get_config(variant)).model
+    found = measure(model, (1, SLICES.get(name, FULL_SIZE[0]), *FULL_SIZE[1:]))
+    total = found.params + found.statistics
+    assert re.search(rf"\b({total}|{total:,})\b", doc), f"{path.name}: the header does not say {total:,} parameters"
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=name_of)
+def test_a_variant_has_a_run_folder_of_its_own(path):
+    module = load(path)
+    names = [module.get_config(variant).name for variant in ["", *getattr(module, "VARIANTS", {})]]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_every_network_has_a_config(name):
+    used = {load(path).get_config(variant).model.name for path, variant in VARIANTS.values()}
+    assert name in used, f"no file of configs/ runs the network {name!r}; copy one and change its model"
+
+
+@pytest.mark.parametrize("path", [path for path in CONFIGS if path.parent == FOLDER], ids=name_of)
 def test_an_unknown_variant_lists_the_known_ones(path):
     with pytest.raises(SystemExit, match=r"no variant 'papre' of .*; choose one of: .*paper"):
         load(path).get_config("papre")

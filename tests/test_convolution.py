@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tmax_jax.models.convolution import Conv3D, by_slices, convolve, max_pool, plain
+from tmax_jax.models.convolution import Conv, by_slices, convolve, max_pool, plain
 
 SIZE = (2, 4, 8, 6, 5)
 
@@ -41,8 +41,8 @@ def test_the_layer_has_the_parameters_of_the_general_one():
     x = draw(0, *SIZE)
     general = nn.Conv(7, (3, 3, 3))
     variables = general.init(jax.random.key(0), x)
-    assert jax.tree.map(jnp.shape, Conv3D(7).init(jax.random.key(0), x)) == jax.tree.map(jnp.shape, variables)
-    found, wanted = (np.asarray(layer.apply(variables, x)) for layer in (Conv3D(7), general))
+    assert jax.tree.map(jnp.shape, Conv(7).init(jax.random.key(0), x)) == jax.tree.map(jnp.shape, variables)
+    found, wanted = (np.asarray(layer.apply(variables, x)) for layer in (Conv(7), general))
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
 
 

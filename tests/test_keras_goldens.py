@@ -40,7 +40,8 @@ def golden(name: str) -> dict[str, np.ndarray]:
 def state_of(name: str, optimizer) -> TrainState:
     variables = unflatten_dict(rule().arrays(name), sep="/")
     params = variables["params"]
-    return TrainState(jnp.int32(0), params, variables.get("batch_stats", {}), optimizer.init(params))
+    key = jax.random.key_data(jax.random.key(0))
+    return TrainState(jnp.int32(0), params, variables.get("batch_stats", {}), optimizer.init(params), {}, key)
 
 
 @functools.cache

@@ -30,7 +30,7 @@ def command(workdir: Path) -> list[str]:
 def final_bits(workdir: Path) -> dict[str, object]:
     """All that a run computed: states, rows, records without their clock, prediction."""
     parts = experiment.build(get_config())
-    template = jax.eval_shape(lambda key: init_state(parts.model, parts.optimizer, key, SIZE), jax.random.key(0))
+    template = jax.eval_shape(lambda key: init_state(parts.model, parts.optimizer(1), key, SIZE), jax.random.key(0))
     bits: dict[str, object] = {}
     for part in ("fold-0", "fold-1", "final"):
         with open_checkpoints(workdir / part / "checkpoints", score="train_loss") as checkpoints:

@@ -25,6 +25,7 @@ def get_config() -> Config:
 
     config.folds = 6  # cross-validation by patient over all but the holdout
     config.epochs = 25  # the score is the one after the last
+    config.patience_epochs = 0  # stop a fold so long after its best validation score, and keep that epoch; 0: never
     config.batch_size = 1  # patients a step, spread over the devices
 
     config.model = ConfigDict({"name": "two_layer"})  # the other entries are the model's own fields
@@ -39,9 +40,22 @@ def get_config() -> Config:
 
     config.optimizer = ConfigDict()  # Adam
     config.optimizer.learning_rate = 1e-3
+    config.optimizer.schedule = "constant"  # or "cosine": falls to 0 at the end of the last epoch
+    config.optimizer.warmup_epochs = 0  # in which the learning rate rises from 0
     config.optimizer.b1 = 0.9
     config.optimizer.b2 = 0.999
     config.optimizer.eps = 1e-7  # Keras's; optax's own default is 1e-8
+    config.optimizer.weight_decay = 0.0  # decoupled (AdamW), of kernels
+    config.optimizer.clip_norm = 0.0  # greatest norm of a step's gradients; 0: any
+    config.ema_decay = 0.0  # predict with a moving average of the parameters, e.g. 0.99 (a hundred steps); 0: off
+
+    config.augment = ConfigDict()  # of training cases, each drawn anew in every step; 0: off
+    config.augment.flip_probability = 0.0  # left and right exchanged
+    config.augment.rotation_degrees = 0.0  # in the plane of the slices, up to so much either way
+    config.augment.bolus_shift_frames = 0  # of the series in time, up to so much either way
+    config.augment.intensity_scale_percent = 0.0  # brighter or darker, up to so much
+    config.augment.noise_percent = 0.0  # Rician; of the series' greatest intensity
+    config.augment.dropped_images_percent = 0.0  # lost, as if their files were missing
 
     config.tensorboard = False  # scalars for TensorBoard too (needs the extra: pip install 'tmax_jax[tensorboard]')
     return config

@@ -1,84 +1,46 @@
-"""One experiment: a config becomes objects, folds become results. The only reader of a config.
+"""One experiment: folds become results. With `parts.py`, which makes a config into objects, the only reader of it.
 
 What may be imported from where flows one way: everything below this file takes arrays and plain values.
 """
 
 import functools
 import json
+import statistics
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import flax.linen as nn
 import jax
 import numpy as np
-import optax
 from rich.console import Console
 
-from tmax_jax import baselines, losses, models
+from tmax_jax import baselines
 from tmax_jax.cohort.batches import Cohort, batched, case_order, read_cohort, take, trainable_cases
 from tmax_jax.cohort.folds import Folds, make_folds, read_folds, write_folds
 from tmax_jax.cohort.store import list_cases
 from tmax_jax.defaults import Config
 from tmax_jax.metrics import defined, map_values, sum_values
+from tmax_jax.parts import ExperimentError, Parts, build
 from tmax_jax.results.environment import describe_environment
 from tmax_jax.results.progress import FitProgress
 from tmax_jax.results.records import (
     CaseRow,
     append_record,
     keep_records,
+    read_records,
     write_cases,
     write_json,
 )
 from tmax_jax.results.scalars import open_scalars
-from tmax_jax.training.checkpoint import open_checkpoints
-from tmax_jax.training.loop import fit
-from tmax_jax.training.optimizer import adam
-from tmax_jax.training.sharding import Shardings, make_shardings, put_batch
+from tmax_jax.training.checkpoint import best_kept_epoch, open_checkpoints, restore_epoch
+from tmax_jax.training.loop import best_epoch, fit, is_out_of_patience
+from tmax_jax.training.sharding import Shardings, put_batch
 from tmax_jax.training.state import TrainState, init_state
-from tmax_jax.training.step import Loss, Predictor, Task, make_predict_step, make_train_step
+from tmax_jax.training.step import Predictor, make_predict_step, make_train_step
 
 FINAL = "final"  # the fit on all training patients, and the holdout's prediction
-
-
-class ExperimentError(ValueError):
-    """An experiment that cannot be run as it was asked for."""
-
-
-class Parts(NamedTuple):
-    """What a config describes, as objects."""
-
-    model: nn.Module
-    optimizer: optax.GradientTransformation
-    loss: Loss
-    task: Task
-    shardings: Shardings
-
-
-def build(config: Config) -> Parts:
-    """Makes the objects that a config names.
-
-    Raises:
-      ExperimentError: an unknown loss, or a value outside its choices.
-      ModelError: an unknown model or field.
-    """
-    loss_options = config.loss.to_dict()
-    name, over = loss_options.pop("name"), loss_options.pop("over")
-    if name not in losses.LOSSES:
-        raise ExperimentError(f"config.loss.name is {name!r}; choose one of: {', '.join(losses.LOSSES)}")
-    if over not in ("brain", "all"):
-        raise ExperimentError(f"config.loss.over is {over!r}; choose 'brain' or 'all'")
-    for field in ("epochs", "batch_size"):
-        if config[field] < 1:
-            raise ExperimentError(f"config.{field} is {config[field]}; it must be at least 1")
-    return Parts(
-        model=models.build(**config.model.to_dict()),
-        optimizer=adam(**config.optimizer.to_dict()),
-        loss=functools.partial(losses.LOSSES[name], **loss_options),
-        task=Task(config.data.normalise, config.target.scale_s, over, config.target.strip),
-        shardings=make_shardings(config.batch_size),
-    )
+SCORE = "mse_brain_s2"  # of an epoch: which one is the best
 
 
 def run(config: Config, workdir: Path, *, part: str = "", console: Console) -> bool:
@@ -170,34 +132,52 @@ def run_part(
         return {metric: float(np.mean(values)) for metric, values in by_metric.items() if values}
 
     key = jax.random.fold_in(jax.random.key(config.seed), number)
+    steps_an_epoch = len(batched(train_indices, shardings.batch_size))
+    optimizer = parts.optimizer(steps_an_epoch)
     make_state = functools.partial(
-        init_state, parts.model, parts.optimizer, input_shape=(1, *cohort.perfusion[0].shape)
+        init_state, parts.model, optimizer, input_shape=(1, *cohort.perfusion[0].shape), ema=parts.ema_decay > 0
     )
     state = jax.jit(make_state, out_shardings=shardings.replicated)(key)
-    checkpoint_score = "train_loss" if name == FINAL else "mse_brain_s2"
-    with open_checkpoints(folder / "checkpoints", score=checkpoint_score) as checkpoints:
+    epochs, patience_epochs = config.epochs, config.patience_epochs
+    if name == FINAL and patience_epochs:
+        epochs, patience_epochs = _mean_best_epoch(workdir, len(folds.validation)), 0
+    with open_checkpoints(folder / "checkpoints", score="train_loss" if name == FINAL else SCORE) as checkpoints:
         first = checkpoints.latest_step() or 0
         keep_records(folder / "metrics.jsonl", first)
-        steps_an_epoch = len(batched(train_indices, shardings.batch_size))
+        scores = _scores(folder)
         write_scalars = open_scalars(folder / "tensorboard", first_epoch=first + 1) if config.tensorboard else _ignore
-        with FitProgress(console, name, first, config.epochs, steps_an_epoch) as progress:
+        with FitProgress(console, name, first, epochs, steps_an_epoch) as progress:
 
             def on_epoch(record: dict[str, Any]) -> None:
                 append_record(folder / "metrics.jsonl", record | {"time": time.time()})
+                if SCORE in record:
+                    scores.append(record[SCORE])
                 write_scalars(record)
                 progress.epoch(record)
 
             state = fit(
                 state,
-                epochs=config.epochs,
-                train_step=make_train_step(parts.model, parts.optimizer, parts.loss, parts.task, shardings),
+                epochs=epochs,
+                train_step=make_train_step(
+                    parts.model,
+                    optimizer,
+                    parts.loss,
+                    parts.task,
+                    shardings,
+                    augmentation=parts.augmentation,
+                    ema_decay=parts.ema_decay,
+                ),
                 batches=batches,
                 validate=validate,
                 checkpoints=checkpoints,
                 sharding=shardings.replicated,
                 on_step=progress.step,
                 on_epoch=on_epoch,
+                should_stop=lambda: is_out_of_patience(scores, patience_epochs),
             )
+        if patience_epochs:
+            state = restore_epoch(checkpoints, best_kept_epoch(checkpoints, SCORE), state, shardings.replicated)
+            console.print(f"fold {name}: {len(scores)} epochs of at most {epochs}, best was {best_epoch(scores)}")
     predict = functools.partial(predict_step, state)
     if name == FINAL:
         _write_holdout(folder / "holdout.npz", cohort, int(scored_indices[0]), predict, shardings)
@@ -249,6 +229,27 @@ def _write_holdout(path: Path, cohort: Cohort, index: int, predict: Predictor, s
         mask=cohort.mask[index],
         spacing_mm=cohort.spacing_mm[index],
     )
+
+
+def _scores(folder: Path) -> list[float]:
+    """Returns the validation score of each epoch so far; the final fit has none."""
+    return [record[SCORE] for record in read_records(folder / "metrics.jsonl") if SCORE in record]
+
+
+def _mean_best_epoch(workdir: Path, folds: int) -> int:
+    """Returns how long the final fit trains under early stopping, since it has no patients to tell it.
+
+    Raises:
+      ExperimentError: a fold has not finished.
+    """
+    folders = [part_folder(workdir, str(number)) for number in range(folds)]
+    missing = [folder.name for folder in folders if not (folder / "cases.csv").exists()]
+    if missing:
+        raise ExperimentError(
+            "with config.patience_epochs the final fit trains as long as the folds' best epochs on average, and"
+            f" {', '.join(missing)} has not finished; run the folds first"
+        )
+    return round(statistics.fmean(best_epoch(_scores(folder)) for folder in folders))
 
 
 def _folds(config: Config, path: Path, cases: list[str]) -> Folds:

@@ -1,4 +1,4 @@
-"""Networks from `[case, z, y, x, time]` to `[case, z, y, x]`, by name."""
+"""Networks from `[case, z, y, x, time]` to `[case, z, y, x]`, or `[case, z, y, x, output]`, by name."""
 
 import dataclasses
 from typing import Any
@@ -6,12 +6,21 @@ from typing import Any
 import flax.linen as nn
 
 from tmax_jax.models.blocks import ModelError
-from tmax_jax.models.pointwise import OneLayer, TwoLayer
+from tmax_jax.models.patch import Patch
+from tmax_jax.models.pointwise import OneLayer, Pointwise, TwoLayer
+from tmax_jax.models.temporal import Temporal
 from tmax_jax.models.unet import UNet
 
-MODELS: dict[str, type[nn.Module]] = {"one_layer": OneLayer, "two_layer": TwoLayer, "unet": UNet}
+MODELS: dict[str, type[nn.Module]] = {
+    "one_layer": OneLayer,
+    "two_layer": TwoLayer,
+    "pointwise": Pointwise,
+    "temporal": Temporal,
+    "patch": Patch,
+    "unet": UNet,
+}
 
-__all__ = ["MODELS", "ModelError", "OneLayer", "TwoLayer", "UNet", "build"]
+__all__ = ["MODELS", "ModelError", "OneLayer", "Patch", "Pointwise", "Temporal", "TwoLayer", "UNet", "build"]
 
 
 def build(name: str, **fields: Any) -> nn.Module:
@@ -25,7 +34,7 @@ def build(name: str, **fields: Any) -> nn.Module:
       The module. It is called as `model.apply(variables, perfusion, train=False)`.
 
     Raises:
-      ModelError: an unknown name or field; the known ones are listed.
+      ModelError: an unknown name or field, with the known ones; a share of dropout that is none.
 
     Example:
       >>> build("two_layer", features=6).features
@@ -39,4 +48,6 @@ def build(name: str, **fields: Any) -> nn.Module:
         raise ModelError(
             f"model {name!r} has no field {', '.join(map(repr, unknown))}; it has: {', '.join(known) or 'none'}"
         )
+    if not 0 <= fields.get("dropout", 0) < 1:
+        raise ModelError(f"dropout is {fields['dropout']}; it must be at least 0 and below 1")
     return MODELS[name](**fields)

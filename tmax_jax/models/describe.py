@@ -85,7 +85,13 @@ def measure(model: nn.Module, shape: tuple[int, ...]) -> Description:
 
     def gradient(variables: Any, perfusion: jax.Array) -> Any:
         def loss(params: Any) -> jax.Array:
-            output, _ = model.apply(variables | {"params": params}, perfusion, train=True, mutable=["batch_stats"])
+            output, _ = model.apply(
+                variables | {"params": params},
+                perfusion,
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": jax.random.key(0)},
+            )
             return jnp.sum(output**2)
 
         return jax.grad(loss)(variables["params"])
@@ -125,7 +131,7 @@ def describe(model: nn.Module, shape: tuple[int, ...]) -> Group:
         ("Parameters", f"{found.params + found.statistics:,}"),
         ("  trained", f"{found.params:,}"),
         ("  running statistics", f"{found.statistics:,}"),
-        ("Activations kept, float32", _bytes(found.activation_bytes)),
+        ("Activations kept", _bytes(found.activation_bytes)),
         ("FLOPs, prediction", _flops_text(found.forward_flops)),
         ("FLOPs, training step", _flops_text(found.step_flops)),
     ):

@@ -57,3 +57,9 @@ def restore_epoch(manager: ocp.CheckpointManager, epoch: int, template: TrainSta
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), template)
     state: Any = manager.restore(epoch, args=ocp.args.StandardRestore(shapes))
     return state
+
+
+def best_kept_epoch(manager: ocp.CheckpointManager, score: str) -> int:
+    """Returns the epoch with the smallest score of those that are kept; where several are equal, it may be any."""
+    metrics: Any = manager.metrics
+    return min(manager.all_steps(), key=lambda epoch: metrics(epoch)[score])

@@ -1,7 +1,7 @@
 """The loop of one fit: steps, validation, checkpoint, record; the same bits whether it is interrupted or not."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ def fit(
     sharding: Sharding,
     on_step: Callable[[], None],
     on_epoch: Callable[[Record], None],
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainState:
     """Trains from the last checkpoint, or from the start, to the last epoch.
 
@@ -47,9 +48,11 @@ def fit(
       on_step: called once a step.
       on_epoch: called with the record of an epoch before its checkpoint is written: a kill in between repeats
         the epoch and its record.
+      should_stop: asked before each epoch; must be a function of the records so far, those before an interruption
+        included, so that a resumed run stops where it would have stopped.
 
     Returns:
-      The state after the last epoch.
+      The state after the last epoch that was trained.
 
     Raises:
       TrainingError: a loss was not finite.
@@ -58,6 +61,8 @@ def fit(
     if first:
         state = restore_epoch(checkpoints, first, state, sharding)
     for epoch in range(first, epochs):
+        if should_stop():
+            break
         losses: list[float] = []
         pending: tuple[list[str], jax.Array] | None = None
         with jax.transfer_guard("disallow"):
@@ -74,6 +79,33 @@ def fit(
         on_epoch(record)
         save_epoch(checkpoints, epoch + 1, state, {k: v for k, v in record.items() if k != "epoch"})
     return state
+
+
+def best_epoch(scores: Sequence[float]) -> int:
+    """Returns the epoch, counted from 1, with the smallest score; the first one of equals.
+
+    Example:
+      >>> best_epoch([3.0, 1.0, 2.0, 1.0])
+      2
+    """
+    return min(range(len(scores)), key=scores.__getitem__) + 1
+
+
+def is_out_of_patience(scores: Sequence[float], patience_epochs: int) -> bool:
+    """Says whether so many epochs have passed since the best one.
+
+    Args:
+      scores: of all epochs so far; smaller is better.
+      patience_epochs: 0 for endless.
+
+    Example:
+      >>> [is_out_of_patience([3.0, 1.0, 2.0, 1.0], patience) for patience in (0, 1, 2, 3)]
+      [False, True, True, False]
+
+    Reference:
+      Prechelt 1998, doi:10.1007/3-540-49430-8_3.
+    """
+    return bool(scores) and 0 < patience_epochs <= len(scores) - best_epoch(scores)
 
 
 def _finite(pending: tuple[list[str], jax.Array], epoch: int, step: int, checkpoints: ocp.CheckpointManager) -> float:

@@ -10,8 +10,10 @@ import jax.numpy as jnp
 import optax
 
 from tmax_jax.metrics import TmaxSums, tmax_sums
+from tmax_jax.training.augment import OFF, Augmentation, augment
+from tmax_jax.training.optimizer import moving_average
 from tmax_jax.training.sharding import Shardings
-from tmax_jax.training.state import TrainState, variables_of
+from tmax_jax.training.state import TrainState, step_key, variables_of
 
 Batch = dict[str, jax.Array]
 Loss = Callable[..., jax.Array]
@@ -47,7 +49,14 @@ def network_input(batch: Batch, task: Task) -> jax.Array:
 
 
 def make_train_step(
-    model: nn.Module, optimizer: optax.GradientTransformation, loss: Loss, task: Task, shardings: Shardings
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    loss: Loss,
+    task: Task,
+    shardings: Shardings,
+    *,
+    augmentation: Augmentation = OFF,
+    ema_decay: float = 0.0,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """Builds the step that learns.
 
@@ -57,6 +66,8 @@ def make_train_step(
       loss: one value a case.
       task: meaning of input and output.
       shardings: where state and batch live.
+      augmentation: variation of the cases.
+      ema_decay: of the moving average of the parameters, where the state keeps one.
 
     Returns:
       A jitted function of (state, batch) that gives the new state and `{"loss", "grad_norm"}`. The old state is
@@ -64,6 +75,9 @@ def make_train_step(
     """
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+        dropout_key, augment_key = jax.random.split(step_key(state))
+        batch = augment(augment_key, batch, augmentation)
+
         def objective(params: Any) -> tuple[jax.Array, Any]:
             variables = variables_of(state) | {"params": params}
             prediction, updated = model.apply(
@@ -72,6 +86,7 @@ def make_train_step(
                 train=True,
                 valid=batch["valid"],
                 mutable=["batch_stats"],
+                rngs={"dropout": dropout_key},
             )
             where = batch["mask"] if task.loss_over == "brain" else None
             per_case = loss(prediction, batch["tmax_s"] / task.target_scale_s, where=where)
@@ -82,7 +97,15 @@ def make_train_step(
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics = {"loss": value, "grad_norm": optax.tree.norm(grads)}
-        return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
+        after = dataclasses.replace(
+            state,
+            step=state.step + 1,
+            params=params,
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+            ema=moving_average(state.ema, params, state.step, ema_decay) if state.ema else state.ema,
+        )
+        return after, metrics
 
     return jax.jit(
         train_step,
