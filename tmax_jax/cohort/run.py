@@ -45,14 +45,15 @@ def convert_folder(
     files = list_files(folder)
     remove_abandoned(out)
     private, remembered = path_beside(out, ".private.json"), path_beside(out, ".files.json")
-    known: dict[str, list[str]] = read_private(remembered).get(str(folder.resolve()), {})
+    folders = read_private(remembered)
+    known: dict[str, list[str]] = folders.get(str(folder.resolve()), {})
     unchanged = _unchanged(files, known, out, rules)
     found, unchanged = _scan_changed(folder, files, known, unchanged, private, pool, on_progress)
     if not found.patients and not unchanged:
         raise CohortError(
             f"no MR images among the {len(files)} files of {folder}: {found.skipped[0] if found.skipped else ''}"
         )
-    names = name_cases(found.patients, private)
+    names = name_cases(found.patients, private) if found.patients else {}
     sources = {names[patient.key]: sorted(patient.files) for patient in found.patients}
     gone = [case_id for case_id in known if case_id not in sources and case_id not in unchanged]
     outcomes = list(unchanged.values())
@@ -60,7 +61,8 @@ def convert_folder(
     outcomes += [
         Outcome(case_id, "gone", 0, 0, ("its files are no longer there; the case is kept",)) for case_id in gone
     ]
-    write_private(remembered, {**read_private(remembered), str(folder.resolve()): {**known, **sources}})
+    if sources:
+        write_private(remembered, {**folders, str(folder.resolve()): {**known, **sources}})
     return sorted(outcomes, key=lambda outcome: outcome.case_id), found.skipped
 
 
@@ -142,8 +144,8 @@ def _scan_changed(
     patients = {key: case_id for case_id, key in read_private(private).items()}
     while True:
         spared = {name for case_id in unchanged for name in known[case_id]}
-        shared = {name for case_id, names in known.items() if case_id not in unchanged for name in names}
-        to_read = {name: stamp for name, stamp in files.items() if name not in spared or name in shared}
+        spared -= {name for case_id, names in known.items() if case_id not in unchanged for name in names}
+        to_read = {name: stamp for name, stamp in files.items() if name not in spared}
         done = 0
 
         def on_files(count: int, total: int = len(to_read)) -> None:

@@ -50,13 +50,20 @@ def list_files(folder: Path) -> dict[str, Stamp]:
     if not folder.is_dir():
         raise CohortError(f"--dicom_dir={folder} is not a folder; name the one that holds the patients' DICOM files")
     files: dict[str, Stamp] = {}
-    top = len(os.path.join(folder, ""))
-    for root, folders, names in os.walk(folder):
-        links = [name for name in folders if os.path.islink(os.path.join(root, name))]
-        for name in [*names, *links]:
-            path = os.path.join(root, name)
-            found = os.lstat(path)
-            files[path[top:]] = (found.st_size, found.st_mtime_ns)
+    top, folders = len(os.path.join(folder, "")), [os.fspath(folder)]
+    while folders:
+        below = folders.pop()
+        try:
+            entries = list(os.scandir(below))
+        except OSError:  # an unreadable folder: it is named like an unreadable file
+            files[below[top:] or "."] = (0, 0)
+            continue
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.path)
+            else:
+                found = entry.stat(follow_symlinks=False)
+                files[entry.path[top:]] = (found.st_size, found.st_mtime_ns)
     if not files:
         raise CohortError(f"--dicom_dir={folder} holds no files; name the folder that holds the patients' DICOM files")
     return dict(sorted(files.items()))
