@@ -11,7 +11,7 @@ from tmax_jax.training.state import init_state
 from tmax_jax.training.step import Task, make_predict_step, make_train_step, network_input
 
 SIZE = (8, 8, 8, 12)
-TASK = Task(normalise=True, target_scale_s=20.0, loss_over="brain", strip_prediction=True)
+TASK = Task(normalise=True, target_scale_s=20.0, loss_over="brain", strip_prediction=True, loss_unit_s=20.0)
 SGD = optax.sgd(1.0)  # the update is the raw gradient: Adam's normalisation would hide a wrong factor
 MODELS = {
     "one_layer": {},
@@ -106,6 +106,20 @@ def test_loss_over_all_voxels_counts_the_background():
         values[over] = float(step(jax.device_put(state, shardings.replicated), put_batch(batch, shardings))[1]["loss"])
     assert values["brain"] == 0
     np.testing.assert_allclose(values["all"], np.mean(batch["tmax_s"] ** 2), rtol=1e-5)
+
+
+@pytest.mark.parametrize("unit_s", [1.0, 0.001])
+def test_the_loss_is_in_its_own_unit_whatever_an_output_of_1_means(unit_s):
+    batch = cohort(1)
+    model = models.build("one_layer")
+    shardings = make_shardings(1)
+    state = init_state(model, SGD, jax.random.key(0), (1, *SIZE))
+    task = Task(True, 20.0, "brain", True, loss_unit_s=unit_s)
+    prediction_s, _ = make_predict_step(model, task, shardings)(state, put_batch(batch, shardings))
+    step = make_train_step(model, SGD, losses.absolute_error, task, shardings)
+    loss = float(step(jax.device_put(state, shardings.replicated), put_batch(batch, shardings))[1]["loss"])
+    error_s = np.abs(np.asarray(prediction_s) - batch["tmax_s"])[batch["mask"]].mean()
+    np.testing.assert_allclose(loss * unit_s, error_s, rtol=1e-4)
 
 
 def test_predictions_are_in_seconds_and_stripped():

@@ -33,6 +33,7 @@ def get_config() -> Config:
     config.loss = ConfigDict()
     config.loss.name = "squared_error"
     config.loss.over = "brain"  # voxels that count: "brain" or "all"
+    config.loss.unit_s = 1.0  # seconds of Tmax that the loss counts as 1, so that its thresholds are in seconds
 
     config.target = ConfigDict()
     config.target.scale_s = 20.0  # seconds of Tmax that an output of 1 means; a sigmoid head ends there
@@ -65,6 +66,7 @@ def paper(config: Config) -> None:
     """The paper's set-up: targets in stored units (milliseconds), unscaled, and all voxels count."""
     config.name += "-paper"
     config.target.scale_s = 0.001
+    config.loss.unit_s = 0.001
     config.target.strip = False
     config.loss.over = "all"
     config.optimizer.learning_rate = 1e-3

@@ -40,7 +40,8 @@ def build(config: Config) -> Parts:
       ModelError: an unknown model or field.
     """
     loss_options = config.loss.to_dict()
-    name, over = loss_options.pop("name"), loss_options.pop("over")
+    over, unit_s = loss_options.pop("over"), loss_options.pop("unit_s")
+    name = loss_options.pop("name")
     if name not in losses.LOSSES:
         raise ExperimentError(f"config.loss.name is {name!r}; choose one of: {', '.join(losses.LOSSES)}")
     if over not in ("brain", "all"):
@@ -55,7 +56,7 @@ def build(config: Config) -> Parts:
         model=models.build(**config.model.to_dict()),
         optimizer=_optimizer(config),
         loss=functools.partial(losses.LOSSES[name], **loss_options),
-        task=Task(config.data.normalise, config.target.scale_s, over, config.target.strip),
+        task=Task(config.data.normalise, config.target.scale_s, over, config.target.strip, unit_s),
         shardings=make_shardings(config.batch_size),
         augmentation=Augmentation(**config.augment.to_dict()),
         ema_decay=config.ema_decay,

@@ -28,6 +28,7 @@ class Task:
     target_scale_s: float  # seconds of Tmax that an output of 1 stands for
     loss_over: str  # "brain" or "all" voxels
     strip_prediction: bool  # Tmax is 0 outside the brain by definition
+    loss_unit_s: float = 1.0  # seconds of Tmax that the loss counts as 1
 
 
 def network_input(batch: Batch, task: Task) -> jax.Array:
@@ -89,7 +90,11 @@ def make_train_step(
                 rngs={"dropout": dropout_key},
             )
             where = batch["mask"] if task.loss_over == "brain" else None
-            per_case = loss(prediction, batch["tmax_s"] / task.target_scale_s, where=where)
+            per_case = loss(
+                prediction * (task.target_scale_s / task.loss_unit_s),
+                batch["tmax_s"] / task.loss_unit_s,
+                where=where,
+            )
             mean = jnp.sum(jnp.where(batch["valid"], per_case, 0)) / jnp.maximum(jnp.sum(batch["valid"]), 1)
             return mean, updated.get("batch_stats", {})
 
