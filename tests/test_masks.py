@@ -1,34 +1,25 @@
-"""Vessels and fluid of a simulated patient, against the anatomy that it was made of."""
+"""Vessels and fluid of a simulated patient, against what it was made of."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tmax_jax.perfusion import anatomy
+from tests.test_selection import patient, timing
 from tmax_jax.perfusion.masks import ventricle_mask, vessel_mask
-from tmax_jax.perfusion.phantom import draw_subject, simulate_patient
-from tmax_jax.perfusion.signal import signal_to_concentration
-
-SIZE = (8, 32, 32)
+from tmax_jax.perfusion.selection import select_aif, select_vof
 
 
-def test_vessels_and_fluid_lie_where_the_anatomy_has_them():
-    subject = draw_subject(0, 1)
-    key = jax.random.fold_in(jax.random.key(0), 1)
-    patient = jax.device_get(simulate_patient(key, subject, size=SIZE, frames=60))
-    fractions = np.asarray(anatomy.tissue_fractions(jax.random.split(key, 5)[0], SIZE, subject.head))
-    mask = jnp.asarray(patient.brain)
-    scan = signal_to_concentration(jnp.asarray(patient.signal), echo_time_s=subject.echo_time_s, mask=mask)
+def test_fluid_is_where_no_blood_flows_and_vessels_are_where_veins_are_found():
+    _, truth, scan, mask = patient()
     fluid = np.asarray(ventricle_mask(scan.curves, scan.baseline, mask))
     vessels = np.asarray(vessel_mask(scan.curves, mask))
-    blood = fractions[anatomy.ARTERY] + fractions[anatomy.VEIN]
     assert fluid.sum() > 20
-    assert fractions[anatomy.CSF][fluid].mean() > 0.6
-    assert fractions[anatomy.CSF][patient.brain & ~fluid].mean() < 0.3
-    assert vessels.sum() > 5
-    assert blood[vessels].mean() > 5 * blood[patient.brain & ~vessels].mean()
+    assert truth.cbv[fluid].mean() < 0.3 * truth.cbv[truth.brain & ~fluid].mean()
+    aif = select_aif(scan.curves, mask, **timing()).curve
+    veins = np.asarray(select_vof(scan.curves, mask, aif, **timing()).voxels)
+    assert vessels[veins].mean() > 0.9
+    assert 5 < vessels.sum() < 0.2 * truth.brain.sum()
     assert not (fluid & vessels).any()
-    assert not (fluid | vessels)[~patient.brain].any()
+    assert not (fluid | vessels)[~truth.brain].any()
 
 
 def test_an_empty_mask_marks_nothing():

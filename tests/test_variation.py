@@ -6,7 +6,7 @@ import numpy as np
 from tmax_jax.perfusion.phantom import draw_subject, simulate_patient
 from tmax_jax.perfusion.variation import draw_motion, draw_varied_subject
 
-SIZE = (6, 24, 24)
+SIZE = (8, 32, 32)  # as in other tests, which then share its compilation
 
 
 def test_physics_vary_over_their_ranges_and_the_head_is_the_same():

@@ -92,6 +92,7 @@ def piecewise_arrival(curve: jax.Array, peak: jax.Array) -> jax.Array:
     return bends[jnp.argmax(explained, axis=-1)]
 
 
+@jax.jit
 def find_bolus(mean_signal: jax.Array) -> Bolus:
     """Looks for a bolus in the mean signal of a head.
 

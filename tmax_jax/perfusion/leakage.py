@@ -19,6 +19,7 @@ class Leakage(NamedTuple):
     reference: jax.Array  # [time], that mean curve
 
 
+@jax.jit
 def leakage_correction(
     concentration: jax.Array, mask: jax.Array, *, dt: float | jax.Array, arrival_frame: float | jax.Array
 ) -> Leakage:

@@ -101,7 +101,7 @@ def _in_blocks(function: Callable[[jax.Array, jax.Array], Maps], curves: jax.Arr
 
 
 def _parabola(curve: jax.Array, peak: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns where the parabola through a peak and its neighbours tops, in frames from it, and how high; ends meet."""
+    """Returns shift in frames and height of the parabola's top through a peak and its neighbours; the ends meet."""
     around = (
         jnp.take_along_axis(curve, ((peak + shift) % curve.shape[-1])[..., None], axis=-1)[..., 0]
         for shift in (-1, 0, 1)

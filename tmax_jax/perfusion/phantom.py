@@ -141,10 +141,10 @@ def draw_subject(seed: int, number: int) -> Subject:
 
 
 @functools.partial(  # a lower level compiles in two thirds of the time and runs as fast
-    jax.jit, static_argnames=("size", "frames", "echo"), compiler_options={"xla_backend_optimization_level": 1}
+    jax.jit, static_argnames=("size", "frames"), compiler_options={"xla_backend_optimization_level": 1}
 )
 def simulate_patient(
-    key: jax.Array, subject: Subject, *, size: tuple[int, int, int], frames: int, echo: int = 0
+    key: jax.Array, subject: Subject, *, size: tuple[int, int, int], frames: int, echo: int | jax.Array = 0
 ) -> Phantom:
     """Simulates one patient's scan.
 
@@ -195,7 +195,7 @@ def simulate_patient(
     by_slice = (delay_s, mtt_s, cbv, fractions[ARTERY], fractions[VEIN], baseline, penumbra)
     signal, classical_s = jax.lax.map(one_slice, by_slice)
     steady = approach_to_steady_state(frames, excess=subject.first_frame_excess)
-    key_noise = jax.random.fold_in(key_noise, echo) if echo else key_noise
+    key_noise = jnp.where(echo == 0, key_noise, jax.random.fold_in(key_noise, echo))
     noisy = rician_noise(key_noise, signal * steady.reshape(1, 1, 1, -1), subject.signal_scale / subject.snr)
     lesion = jnp.where(core > 0.5, 2.0, jnp.where(penumbra > 0.5, 1.0, 0.0))
 

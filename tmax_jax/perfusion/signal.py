@@ -63,6 +63,7 @@ def relaxation_change(signal: jax.Array, baseline: jax.Array, *, echo_time_s: fl
     return -_log_ratio(signal, baseline) / echo_time_s
 
 
+@jax.jit
 def signal_to_concentration(
     signal: jax.Array,
     *,
