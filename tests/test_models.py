@@ -17,7 +17,7 @@ from rich.console import Console
 
 from tmax_jax import models
 from tmax_jax.models import MODELS, ModelError, build
-from tmax_jax.models.blocks import NORMS, ConvBlock, UpConv
+from tmax_jax.models.blocks import NORMS, ConvBlock, Norm, UpConv
 from tmax_jax.models.describe import describe, measure
 
 FULL_SIZE = (1, 24, 128, 128, 60)
@@ -221,7 +221,7 @@ def test_dropout_of_the_unet_takes_whole_channels_of_a_case():
 @pytest.mark.parametrize("norm", NORMS)
 def test_normalised_layers_have_no_mean_and_unit_variance_over_what_they_normalise(norm):
     x = 3 + 5 * jax.random.normal(jax.random.key(0), (2, 4, 4, 4, 16))
-    layer: Any = models.blocks.Norm(norm)
+    layer: Any = Norm(norm)
     y, _ = layer.init_with_output(jax.random.key(0), x, train=True)
     groups = {"batch": y.reshape(-1, 16), "instance": y.reshape(2, 64, 16), "group": y.reshape(2, 64, 8, 2)}
     if norm == "none":

@@ -186,7 +186,12 @@ def test_predictions_are_in_seconds_and_stripped():
     batch = cohort(1)
     model = models.build("unet", **MODELS["unet"])
     shardings = make_shardings(1)
-    state = jax.device_put(init_state(model, SGD, jax.random.key(0), (1, *SIZE)), shardings.replicated)
+    make_state = jax.jit(
+        lambda key: init_state(model, SGD, key, (1, *SIZE)),
+        out_shardings=shardings.replicated,
+        compiler_options={"xla_backend_optimization_level": 0},
+    )
+    state = make_state(jax.random.key(0))
     prediction_s, _ = make_predict_step(model, TASK, shardings)(state, put_batch(batch, shardings))
     prediction_s = np.asarray(prediction_s)
     assert not prediction_s[~batch["mask"]].any()
