@@ -1,4 +1,4 @@
-"""A voxel's Tmax from the curves of its 3 x 3 x 3 neighbourhood: 53,217 parameters.
+"""A voxel's Tmax from the curves of its 3 x 3 x 3 neighbourhood: 52,961 parameters.
 
 Between the pointwise networks and the U-Net: neighbours average the noise away, and nothing farther off plays a part.
 After the local regressors of McKinley et al. 2018 (doi:10.3389/fneur.2018.00717).
@@ -6,7 +6,8 @@ After the local regressors of McKinley et al. 2018 (doi:10.3389/fneur.2018.00717
     python -m tmax_jax.main --config=configs/patch.py
     python -m tmax_jax.main --config=configs/patch.py:paper         stored units, all voxels, Adam 1e-3
 
-TIMES
+On the quickstart's patients (simulated, 8 x 32 x 32; fold 0 of 3, 20 epochs): brain MSE 2.4 s², the training mean 5.1
+s²; two and a half minutes on two busy CPU cores. Batch normalisation had 19 s² (four patients a step).
 """
 
 from ml_collections import ConfigDict
@@ -22,15 +23,12 @@ def get_config(variant: str = "") -> defaults.Config:
             "name": "patch",
             "neighbourhood": 3,
             "features": (32, 32),
-            "norm": "batch",
+            "norm": "none",
             "dropout": 0.0,
             "dtype": "float32",
         }
     )
-    config.optimizer.learning_rate = 1e-2
     config.optimizer.schedule = "cosine"
-    config.epochs = 40
-    config.batch_size = 4  # see two_layer.py
     return defaults.choose(config, variant, VARIANTS)
 
 

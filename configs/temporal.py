@@ -1,4 +1,4 @@
-"""Convolutions over the frames of each voxel, then pointwise layers: 2,145 parameters, for any number of frames.
+"""Convolutions over the frames of each voxel, then pointwise layers: 1,793 parameters, for any number of frames.
 
 A convolution finds the bolus wherever it passes, and the layers after it learn from how strong it was and when it came.
 Cohorts of other lengths (`--size=8,32,32,40`) need no other network.
@@ -6,7 +6,9 @@ Cohorts of other lengths (`--size=8,32,32,40`) need no other network.
     python -m tmax_jax.main --config=configs/temporal.py
     python -m tmax_jax.main --config=configs/temporal.py:paper      stored units, all voxels, Adam 1e-3
 
-TIMES
+On the quickstart's patients (simulated, 8 x 32 x 32; fold 0 of 3, 20 epochs): brain MSE 2.6 s², the training mean 5.1
+s²; a minute on two busy CPU cores. Batch normalisation had 8.0 s² (four patients a step): its statistics do not
+settle.
 """
 
 from ml_collections import ConfigDict
@@ -23,15 +25,12 @@ def get_config(variant: str = "") -> defaults.Config:
             "features": (8, 16),
             "kernel_frames": 5,
             "hidden": (32,),
-            "norm": "batch",
+            "norm": "none",
             "dropout": 0.0,
             "dtype": "float32",
         }
     )
-    config.optimizer.learning_rate = 1e-2
     config.optimizer.schedule = "cosine"
-    config.epochs = 60
-    config.batch_size = 4  # see two_layer.py
     return defaults.choose(config, variant, VARIANTS)
 
 

@@ -13,7 +13,9 @@ statistics that inference could share (see two_layer.py); the other norms and sh
 
 Parameters: batch 13,135,105 (with running statistics), residual 13,546,305, keep_z 13,121,025, the others 13,129,217.
 
-TIMES
+A GPU is wanted, as for `unet.py`.
+On the quickstart's patients (simulated, 8 x 32 x 32; fold 0 of 3, 8 epochs): brain MSE 3.8 s², the training mean 5.1
+s²; five minutes on two busy CPU cores.
 """
 
 from ml_collections import ConfigDict

@@ -94,13 +94,13 @@ def test_every_config_trains_a_step_at_full_size_on_paper(name):
 @pytest.mark.parametrize("path", CONFIGS, ids=name_of)
 def test_every_config_trains_two_steps_at_a_small_size(path):
     built = parts.build(load(path).get_config())
-    narrow: dict[str, Any] = {
-        field.name: tuple(max(2, width // 16) for width in getattr(built.model, field.name))
-        for field in dataclasses.fields(built.model)
-        if field.name in ("features", "hidden") and isinstance(getattr(built.model, field.name), tuple)
-    }
-    if hasattr(built.model, "bottleneck"):
-        narrow["bottleneck"] = 32
+    narrow: dict[str, Any] = {}
+    for field in dataclasses.fields(built.model):
+        value = getattr(built.model, field.name)
+        if field.name in ("features", "hidden") and isinstance(value, tuple):
+            narrow[field.name] = tuple(max(2, width // 16) for width in value)
+        elif field.name == "bottleneck":
+            narrow[field.name] = value // 16
     model = built.model.clone(**narrow)
     built = built._replace(model=model, shardings=make_shardings(2, jax.devices()[:1]))
     step, make_state = step_and_state(built, SMALL_SIZE)

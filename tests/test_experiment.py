@@ -17,7 +17,7 @@ from tmax_jax.cohort.folds import FoldError
 from tmax_jax.cohort.store import CohortError, list_cases
 from tmax_jax.convert import convert_cohort
 from tmax_jax.experiment import ExperimentError
-from tmax_jax.results.records import read_json, read_records, read_run
+from tmax_jax.results.records import read_cases, read_json, read_records, read_run
 from tmax_jax.results.run import finish
 
 QUIET = Console(quiet=True)
@@ -94,6 +94,23 @@ def test_folds_as_jobs_of_their_own_give_the_same_rows_as_one_run(finished, tmp_
     assert complete
     for part in ("fold-0", "fold-1", "final"):
         assert (tmp_path / part / "cases.csv").read_bytes() == (finished / part / "cases.csv").read_bytes()
+
+
+def test_early_stopping_keeps_each_folds_best_epoch_and_the_final_fit_trains_as_long_on_average(tmp_path):
+    changes = {"epochs": 12, "patience_epochs": 2, "optimizer.learning_rate": 0.3}  # so fast that it soon gets worse
+    config = small_config(**changes)
+    with pytest.raises(ExperimentError, match="fold-0, fold-1 has not finished; run the folds first"):
+        experiment.run(config, tmp_path, part="final", console=QUIET)
+    assert experiment.run(config, tmp_path, console=QUIET)
+    best = []
+    for fold in ("fold-0", "fold-1"):
+        scores = [record["mse_brain_s2"] for record in read_records(tmp_path / fold / "metrics.jsonl")]
+        best.append(int(np.argmin(scores)) + 1)
+        assert len(scores) == min(12, best[-1] + 2)
+        rows = [row for row in read_cases(tmp_path / fold / "cases.csv") if row.method == "two_layer"]
+        np.testing.assert_allclose(np.mean([row.scores["mse_brain_s2"] for row in rows]), min(scores), rtol=1e-6)
+    assert len(read_records(tmp_path / "final" / "metrics.jsonl")) == round(np.mean(best))
+    assert min(best) < 10  # else nothing was stopped
 
 
 def test_a_changed_config_is_refused_with_the_difference(finished):

@@ -1,24 +1,41 @@
 """The loop: interrupted or not, the same bits; a loss that is not finite stops with the facts."""
 
+import functools
 import itertools
 from typing import Any
 
 import jax
 import numpy as np
-import optax
 import pytest
 
 from tmax_jax import losses, models
+from tmax_jax.training.augment import Augmentation
 from tmax_jax.training.checkpoint import open_checkpoints
-from tmax_jax.training.loop import TrainingError, fit
+from tmax_jax.training.loop import TrainingError, best_epoch, fit, is_out_of_patience
+from tmax_jax.training.optimizer import adam, learning_rate_schedule
 from tmax_jax.training.sharding import make_shardings, put_batch
 from tmax_jax.training.state import init_state
 from tmax_jax.training.step import Task, make_train_step
 
 SIZE = (2, 4, 4, 10)
 TASK = Task(normalise=True, target_scale_s=20.0, loss_over="brain", strip_prediction=True)
-MODEL, OPTIMIZER = models.build("two_layer", features=3), optax.adam(1e-2)
+MODEL = models.build("pointwise", features=(4, 3), dropout=0.3)  # all that is drawn at random is on
+VARIED = Augmentation(0.5, 20.0, 2, 20.0, 5.0, 20.0)
+OPTIMIZER = adam(
+    learning_rate=learning_rate_schedule(1e-2, schedule="cosine", warmup_steps=2, steps=9),
+    b1=0.9,
+    b2=0.999,
+    eps=1e-7,
+    weight_decay=1e-2,
+    clip_norm=1.0,
+)
 SHARDINGS = make_shardings(2, jax.devices()[:2])
+MAKE_STATE = jax.jit(
+    lambda key: init_state(MODEL, OPTIMIZER, key, (1, *SIZE), ema=True), out_shardings=SHARDINGS.replicated
+)
+TRAIN_STEP: Any = make_train_step(  # compiled once for all tests
+    MODEL, OPTIMIZER, losses.squared_error, TASK, SHARDINGS, augmentation=VARIED, ema_decay=0.9
+)
 
 
 def batch_of(seed: int, cases: int = 2) -> dict[str, np.ndarray]:
@@ -34,8 +51,8 @@ def batch_of(seed: int, cases: int = 2) -> dict[str, np.ndarray]:
     }
 
 
-def run(folder, epochs, *, spoil=None, stop_after=None):
-    """Trains three steps an epoch; `stop_after` steps, a kill."""
+def run(folder, epochs, *, spoil=None, stop_after=None, scores=None, should_stop=lambda: False, kept=None):
+    """Trains three steps an epoch; `stop_after` steps, a kill. `kept` takes the scores that were recorded."""
     steps = itertools.count()
 
     def batches(epoch):
@@ -49,22 +66,30 @@ def run(folder, epochs, *, spoil=None, stop_after=None):
         if next(steps) == stop_after:
             raise KeyboardInterrupt
 
-    records = []
-    make_state = jax.jit(lambda key: init_state(MODEL, OPTIMIZER, key, (1, *SIZE)), out_shardings=SHARDINGS.replicated)
-    train_step: Any = make_train_step(MODEL, OPTIMIZER, losses.squared_error, TASK, SHARDINGS)
+    def validate(state):
+        step = int(jax.device_get(state.step))
+        return {"score": scores[step // 3 - 1] if scores else float(step)}
+
+    def on_epoch(record):
+        records.append(record)
+        if kept is not None:
+            kept.append(record["score"])
+
+    records, compiled = [], TRAIN_STEP._cache_size()
     with open_checkpoints(folder, score="score") as checkpoints:
         state = fit(
-            make_state(jax.random.key(0)),
+            MAKE_STATE(jax.random.key(0)),
             epochs=epochs,
-            train_step=train_step,
+            train_step=TRAIN_STEP,
             batches=batches,
-            validate=lambda state: {"score": float(jax.device_get(state.step))},
+            validate=validate,
             checkpoints=checkpoints,
             sharding=SHARDINGS.replicated,
             on_step=on_step,
-            on_epoch=records.append,
+            on_epoch=on_epoch,
+            should_stop=should_stop,
         )
-        assert train_step._cache_size() <= 1  # no recompilation after the first step
+        assert TRAIN_STEP._cache_size() - compiled <= 1  # no recompilation after the first step
         return jax.device_get(state), records, list(checkpoints.all_steps())
 
 
@@ -90,9 +115,13 @@ def test_a_finished_run_trains_nothing(tmp_path):
     assert records == []
 
 
-def test_latest_and_best_are_kept(tmp_path):
+def test_latest_and_best_are_kept_by_a_resumed_run_too(tmp_path):
+    _, _, kept = run(tmp_path, 2)
+    assert kept == [1, 2]  # the score grows, so the first epoch is the best
     _, _, kept = run(tmp_path, 4)
-    assert kept == [1, 4]  # the score grows, so the first epoch is the best
+    assert kept == [1, 4]
+    with open_checkpoints(tmp_path, score="score") as checkpoints:
+        assert checkpoints.best_step() == 1
 
 
 def test_a_loss_that_is_not_finite_names_step_cases_and_checkpoint(tmp_path):
@@ -115,3 +144,26 @@ def test_a_batch_that_was_not_put_on_the_device_is_refused(tmp_path, monkeypatch
     monkeypatch.setitem(globals(), "put_batch", lambda batch, shardings: batch)
     with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
         run(tmp_path, 1)
+
+
+@pytest.mark.parametrize("stop_after", [4, 11])
+def test_patience_ends_at_the_same_epoch_with_the_same_bits_interrupted_or_not(tmp_path, stop_after):
+    scores = [5.0, 3.0, 4.0, 3.0, 6.0, 7.0]  # the second is the best, and nothing is better for two epochs
+
+    def train(folder, kept, stop_after=None):
+        out_of_patience = functools.partial(is_out_of_patience, kept, 2)
+        return run(folder, 6, stop_after=stop_after, scores=scores, should_stop=out_of_patience, kept=kept)
+
+    whole, records, steps = train(tmp_path / "whole", [])
+    assert [record["epoch"] for record in records] == [1, 2, 3, 4]
+    assert best_epoch([record["score"] for record in records]) == 2
+    with open_checkpoints(tmp_path / "whole", score="score") as checkpoints:
+        assert scores[(checkpoints.best_step() or 0) - 1] == 3
+    assert 4 in steps
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "stopped", [], stop_after)
+    finished = stop_after // 3  # epochs whose record a run folder would still have
+    for _ in range(2):  # the second time it finds that it has already stopped
+        resumed, _, _ = train(tmp_path / "stopped", scores[:finished])
+        assert_same_bits(resumed, whole)
+        finished = 4

@@ -26,7 +26,7 @@ def test_the_warm_up_rises_from_zero_and_the_rate_stays():
     rate = learning_rate_schedule(0.4, warmup_steps=4, steps=10)
     assert callable(rate)
     np.testing.assert_allclose(
-        np.array([rate(step) for step in range(7)]), [0, 0.1, 0.2, 0.3, 0.4, 0.4, 0.4], rtol=1e-6
+        [np.asarray(rate(step)).item() for step in range(7)], [0, 0.1, 0.2, 0.3, 0.4, 0.4, 0.4], rtol=1e-6
     )
 
 
@@ -34,7 +34,7 @@ def test_the_cosine_starts_at_the_rate_without_a_warm_up_and_ends_at_zero():
     rate = learning_rate_schedule(0.4, schedule="cosine", steps=10)
     assert callable(rate)
     expected = 0.2 * (1 + np.cos(np.pi * np.arange(11) / 10))
-    np.testing.assert_allclose(np.array([rate(step) for step in range(11)]), expected, atol=1e-7)
+    np.testing.assert_allclose([np.asarray(rate(step)).item() for step in range(11)], expected, atol=1e-7)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,15 @@
 """The steps: every patient counts once, on any number of devices; normalisation is one mask and one scale."""
 
+import dataclasses
+import functools
+
 import jax
 import numpy as np
 import optax
 import pytest
 
 from tmax_jax import losses, models
+from tmax_jax.training.augment import OFF, Augmentation
 from tmax_jax.training.sharding import make_shardings, put_batch
 from tmax_jax.training.state import init_state
 from tmax_jax.training.step import Task, make_predict_step, make_train_step, network_input
@@ -18,6 +22,7 @@ MODELS = {
     "two_layer": {"features": 3},
     "unet": {"features": (2, 3, 4, 5), "bottleneck": 6},
 }
+VARIED = Augmentation(0.5, 20.0, 2, 20.0, 5.0, 20.0)
 
 
 def cohort(cases: int) -> dict[str, np.ndarray]:
@@ -41,18 +46,21 @@ def pad(batch: dict[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
     return padded
 
 
-def one_step(name: str, batch: dict[str, np.ndarray], devices: int):
+def one_step(name: str, batch: dict[str, np.ndarray], devices: int, augmentation: Augmentation = OFF, **fields):
     """Returns gradient, statistics, loss and metrics of one step on so many devices."""
-    model = models.build(name, **MODELS[name])
+    model = models.build(name, **MODELS.get(name, {}) | fields)
     shardings = make_shardings(len(batch["valid"]), jax.devices()[:devices])
     batch = pad(batch, shardings.batch_size)
-    make_state = jax.jit(lambda key: init_state(model, SGD, key, (1, *SIZE)), out_shardings=shardings.replicated)
+    make_state = jax.jit(
+        lambda key: init_state(model, SGD, key, (1, *SIZE)),
+        out_shardings=shardings.replicated,
+        compiler_options={"xla_backend_optimization_level": 0},  # random numbers compile ten times faster
+    )
     before = make_state(jax.random.key(0))
     params = jax.device_get(before.params)
     _, sums = make_predict_step(model, TASK, shardings)(before, put_batch(batch, shardings))
-    after, metrics = make_train_step(model, SGD, losses.squared_error, TASK, shardings)(
-        before, put_batch(batch, shardings)
-    )
+    train_step = make_train_step(model, SGD, losses.squared_error, TASK, shardings, augmentation=augmentation)
+    after, metrics = train_step(before, put_batch(batch, shardings))
     gradient = jax.tree.map(lambda old, new: old - new, params, jax.device_get(after.params))
     return gradient, jax.device_get((after.batch_stats, metrics["loss"], sums))
 
@@ -75,6 +83,73 @@ def test_seven_patients_on_four_devices_count_once_each(name):
         (gradient, stats, loss, sums),
         (gradient_4, stats_4, loss_4, jax.tree.map(lambda values: values[:7], sums_4)),
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("pointwise", {"features": (4, 3), "dropout": 0.3}),
+        ("unet", {"features": (2,), "norm": "batch", "dropout": 0.3, "slice_wise": True, "pool_bottleneck": True}),
+    ],
+)
+def test_what_is_drawn_at_random_is_the_same_on_any_number_of_devices(name, fields):
+    batch = cohort(7)
+    (gradient, (stats, loss, _)), (gradient_4, (stats_4, loss_4, _)) = (
+        one_step(name, batch, devices, VARIED, **fields) for devices in (1, 4)
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5),
+        (gradient, stats, loss),
+        (gradient_4, stats_4, loss_4),
+    )
+
+
+def test_each_step_draws_anew_and_seeds_differ():
+    batch, model = cohort(2), models.build("pointwise", features=(8,), dropout=0.5)
+    shardings = make_shardings(2, jax.devices()[:1])
+    step = make_train_step(model, optax.sgd(0.0), losses.squared_error, TASK, shardings, augmentation=VARIED)
+
+    def first_losses(seed: int) -> list[float]:
+        state = jax.device_put(init_state(model, optax.sgd(0.0), jax.random.key(0), (1, *SIZE)), shardings.replicated)
+        state = dataclasses.replace(state, key=jax.random.key_data(jax.random.key(seed)))
+        found = []
+        for _ in range(3):
+            state, metrics = step(jax.device_put(state, shardings.replicated), put_batch(batch, shardings))
+            found.append(float(metrics["loss"]))
+        return found
+
+    one, again, other = first_losses(0), first_losses(0), first_losses(1)
+    assert len(set(one + other)) == 6  # nothing but the draws differs between these steps
+    assert one == again
+    assert step._cache_size() == 1  # pyright: ignore[reportFunctionMemberAccess]
+
+
+def test_the_moving_average_is_what_predicts_and_the_last_parameters_are_what_learn():
+    batch, model = cohort(2), models.build("one_layer")
+    shardings = make_shardings(2, jax.devices()[:1])
+
+    def trained(decay: float):
+        make_state = functools.partial(init_state, model, SGD, input_shape=(1, *SIZE), ema=decay > 0)
+        state = jax.jit(make_state, out_shardings=shardings.replicated)(jax.random.key(0))
+        step = make_train_step(model, SGD, losses.squared_error, TASK, shardings, ema_decay=decay)
+        seen = []
+        for _ in range(4):
+            state, _ = step(state, put_batch(batch, shardings))
+            seen.append(jax.device_get(state.params))
+        return state, seen
+
+    plain, seen = trained(0.0)
+    state, _ = trained(0.9)
+    assert plain.ema == {}
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(state.params), seen[-1])
+    average = jax.device_get(init_state(model, SGD, jax.random.key(0), (1, *SIZE)).params)
+    for number, params in enumerate(seen):
+        kept = min(0.9, (1 + number) / (10 + number))
+        average = jax.tree.map(lambda old, new, kept=kept: kept * old + (1 - kept) * new, average, params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), state.ema, average)
+    predict = make_predict_step(model, TASK, shardings)
+    expected, _ = predict(dataclasses.replace(plain, params=state.ema), put_batch(batch, shardings))
+    np.testing.assert_array_equal(predict(state, put_batch(batch, shardings))[0], expected)
 
 
 def test_input_lies_in_0_to_1_inside_the_mask_and_is_0_outside():
@@ -126,7 +201,12 @@ def test_predictions_are_in_seconds_and_stripped():
     batch = cohort(1)
     model = models.build("unet", **MODELS["unet"])
     shardings = make_shardings(1)
-    state = jax.device_put(init_state(model, SGD, jax.random.key(0), (1, *SIZE)), shardings.replicated)
+    make_state = jax.jit(
+        lambda key: init_state(model, SGD, key, (1, *SIZE)),
+        out_shardings=shardings.replicated,
+        compiler_options={"xla_backend_optimization_level": 0},
+    )
+    state = make_state(jax.random.key(0))
     prediction_s, _ = make_predict_step(model, TASK, shardings)(state, put_batch(batch, shardings))
     prediction_s = np.asarray(prediction_s)
     assert not prediction_s[~batch["mask"]].any()

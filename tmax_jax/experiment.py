@@ -33,7 +33,7 @@ from tmax_jax.results.records import (
     write_json,
 )
 from tmax_jax.results.scalars import open_scalars
-from tmax_jax.training.checkpoint import best_kept_epoch, open_checkpoints, restore_epoch
+from tmax_jax.training.checkpoint import open_checkpoints, restore_epoch
 from tmax_jax.training.loop import best_epoch, fit, is_out_of_patience
 from tmax_jax.training.sharding import Shardings, put_batch
 from tmax_jax.training.state import TrainState, init_state
@@ -176,7 +176,7 @@ def run_part(
                 should_stop=lambda: is_out_of_patience(scores, patience_epochs),
             )
         if patience_epochs:
-            state = restore_epoch(checkpoints, best_kept_epoch(checkpoints, SCORE), state, shardings.replicated)
+            state = restore_epoch(checkpoints, checkpoints.best_step() or 0, state, shardings.replicated)
             console.print(f"fold {name}: {len(scores)} epochs of at most {epochs}, best was {best_epoch(scores)}")
     predict = functools.partial(predict_step, state)
     if name == FINAL:

@@ -31,6 +31,8 @@ def open_checkpoints(folder: Path, *, score: str) -> ocp.CheckpointManager:
     )
     options = ocp.CheckpointManagerOptions(
         preservation_policy=policy,
+        best_fn=lambda metrics: metrics[score],  # without it no score is written, and a resumed run forgets the best
+        best_mode="min",
         save_decision_policy=save.FixedIntervalPolicy(1),
         enable_async_checkpointing=False,  # the state is small and the next epoch donates its buffers
     )
@@ -57,9 +59,3 @@ def restore_epoch(manager: ocp.CheckpointManager, epoch: int, template: TrainSta
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), template)
     state: Any = manager.restore(epoch, args=ocp.args.StandardRestore(shapes))
     return state
-
-
-def best_kept_epoch(manager: ocp.CheckpointManager, score: str) -> int:
-    """Returns the epoch with the smallest score of those that are kept; where several are equal, it may be any."""
-    metrics: Any = manager.metrics
-    return min(manager.all_steps(), key=lambda epoch: metrics(epoch)[score])
