@@ -266,7 +266,7 @@ def test_the_ends_of_a_curve_do_not_look_like_a_bolus():
 
 def test_a_patch_network_sees_its_neighbourhood_and_nothing_else():
     model, variables = small("patch", norm="none", activation="gelu")
-    seen = jax.grad(lambda x: apply(model, variables, x)[0][0, 2, 2, 4])(X)
+    seen = jax.jit(jax.grad(lambda x: model.apply(variables, x, train=False)[0, 2, 2, 4]))(X)
     reached = np.asarray(jnp.abs(seen).max(-1) > 0)
     wanted = np.zeros(X.shape[:4], bool)
     wanted[0, 1:4, 1:4, 3:6] = True
@@ -275,7 +275,7 @@ def test_a_patch_network_sees_its_neighbourhood_and_nothing_else():
 
 def test_a_slice_wise_network_sees_one_slice_and_takes_any_number_of_them():
     model, variables = small("unet, slice-wise", norm="instance", dropout=0.0)
-    seen = jax.grad(lambda x: apply(model, variables, x)[0][0, 2].sum())(X)
+    seen = jax.jit(jax.grad(lambda x: model.apply(variables, x, train=False)[0, 2].sum()))(X)
     assert {tuple(place) for place in np.argwhere(np.abs(seen).max((2, 3, 4)) > 0).tolist()} == {(0, 2)}
     assert apply(model, variables, X[:, :3])[0].shape == (3, 3, 4, 8)
 

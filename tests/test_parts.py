@@ -51,7 +51,10 @@ def test_strengths_of_augmentation_are_entries_of_the_config():
         ({"augment.bolus_shift_frames": -2}, "bolus_shift_frames is -2; it must be at least 0"),
         ({"ema_decay": 1.0}, "config.ema_decay is 1.0; it must be 0 (off) or below 1"),
         ({"optimizer.schedule": "linear"}, "config.optimizer.schedule is 'linear'; choose 'constant' or 'cosine'"),
-        ({"optimizer.warmup_epochs": 25}, "--config.optimizer.warmup_epochs or raise --config.epochs"),
+        (
+            {"optimizer.warmup_epochs": 25},
+            "config.optimizer.warmup_epochs is 25; it must be at least 0 and below the 25 epochs",
+        ),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_with_its_name(changes, message):

@@ -73,6 +73,10 @@ def _optimizer(config: Config) -> Callable[[int], optax.GradientTransformation]:
         learning_rate = learning_rate_schedule(rate, schedule=schedule, warmup_steps=warmup_steps, steps=steps)
         return adam(learning_rate=learning_rate, **options)
 
+    if not 0 <= warmup < config.epochs:
+        raise ExperimentError(
+            f"config.optimizer.warmup_epochs is {warmup}; it must be at least 0 and below the {config.epochs} epochs"
+        )
     try:
         make(1)
     except OptimizerError as error:

@@ -96,7 +96,7 @@ def _check_size(size: tuple[int, ...], windows: list[tuple[int, ...]]) -> None:
         axes = ", ".join("zyx"[-len(size) :])
         wanted = tuple(-(-side // factor) * factor for side, factor in zip(size, factors, strict=True))
         raise ModelError(
-            f"the U-Net pools {axes} until they are {', '.join(map(str, factors))} times smaller, which"
+            f"the U-Net halves its input until {axes} are {', '.join(map(str, factors))} times smaller, which"
             f" {axes} = {size} does not allow; pad the cohort to {wanted}, give --config.model.features fewer levels,"
             " or let levels pool without z (--config.model.keep_z)"
         )

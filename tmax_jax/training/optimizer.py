@@ -39,8 +39,7 @@ def learning_rate_schedule(
         return learning_rate
     if warmup_steps >= steps:
         raise OptimizerError(
-            f"the warm-up of {warmup_steps} steps leaves none of the {steps} steps of training; lower"
-            " --config.optimizer.warmup_epochs or raise --config.epochs"
+            f"the warm-up of {warmup_steps} steps leaves none of the {steps} steps of training; shorten it"
         )
     if schedule == "cosine":
         return optax.warmup_cosine_decay_schedule(
