@@ -290,7 +290,7 @@ def _write_group(place: ts.KvStore, attributes: dict[str, Any]) -> None:
 
 def _write_array(place: ts.KvStore, values: np.ndarray, axes: Sequence[str]) -> ts.Future[None]:
     dtype = values.dtype
-    blosc = {"cname": "zstd", "clevel": 3, "shuffle": "bitshuffle", "typesize": dtype.itemsize}
+    blosc = {"cname": "zstd", "clevel": 1, "shuffle": "bitshuffle", "typesize": dtype.itemsize}
     inner = {
         "chunk_shape": [1, *values.shape[1:]],  # a slice
         "codecs": [
