@@ -7,8 +7,7 @@ Cohorts of other lengths (`--size=8,32,32,40`) need no other network.
     python -m tmax_jax.main --config=configs/temporal.py:paper      stored units, all voxels, Adam 1e-3
 
 On the quickstart's patients (simulated, 8 x 32 x 32; fold 0 of 3, 20 epochs): brain MSE 2.6 s², the training mean 5.1
-s²; a minute on two busy CPU cores. Batch normalisation had 8.0 s² (four patients a step): its statistics do not
-settle.
+s²; a minute on two busy CPU cores.
 """
 
 from ml_collections import ConfigDict
