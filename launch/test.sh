@@ -5,4 +5,4 @@ source "$(dirname "$0")/environment.sh"
 ruff check .
 ruff format --check .
 basedpyright --level error
-python -m pytest "$@"
+python -m pytest --numprocesses=auto --dist=loadscope "$@"
