@@ -169,7 +169,7 @@ def test_a_remembered_layout_gives_what_reading_anew_gives_or_is_not_used(name):
     def outcome(data: bytes) -> object:
         elements: dict = {}
         try:
-            return parse_elements(data, parse_meta(data, 132, {}), "<", elements), elements
+            return parse_elements(data, parse_meta(data, 132)[0], "<", elements), elements
         except (CutError, BrokenError) as error:
             return type(error), elements
 

@@ -1,6 +1,5 @@
 """Objects of many frames: shared and own functional groups, dimensions, converted legacy objects, maps."""
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,7 +87,7 @@ def ordered(path: Path) -> Series:
 
 def assert_in_place(series: Series) -> None:
     stored, inserted, damaged = read_stored(series)
-    np.testing.assert_array_equal(stored, STORED)
+    np.testing.assert_array_equal(stored, STORED.transpose(0, 2, 3, 1))
     assert not inserted.any()
     assert not damaged
 
@@ -98,8 +97,8 @@ def test_frames_lie_where_their_index_says_in_whatever_order_they_are_stored(tmp
     series = ordered(saved(tmp_path, enhanced(lattice(order))))
     assert series.time.key == "TemporalPositionIndex"
     assert_in_place(series)
-    values, _ = to_real(series, *read_stored(series)[:2])
-    np.testing.assert_array_equal(values, 2 * STORED.transpose(0, 2, 3, 1))
+    values, scale, _ = to_real(series, *read_stored(series)[:2])
+    np.testing.assert_array_equal(values * scale, 2 * STORED.transpose(0, 2, 3, 1))
 
 
 def test_a_frames_own_groups_win_over_shared_ones(tmp_path):
@@ -107,7 +106,7 @@ def test_a_frames_own_groups_win_over_shared_ones(tmp_path):
     for number, frame in enumerate(dataset.PerFrameFunctionalGroupsSequence):
         frame.PixelValueTransformationSequence = Sequence([item(RescaleSlope=number + 0.5, RescaleIntercept=-1)])
     series = ordered(saved(tmp_path, dataset))
-    values, _ = to_real(series, *read_stored(series)[:2])
+    values, _, _ = to_real(series, *read_stored(series)[:2])
     slopes = np.arange(SLICES * TIMES).reshape(SLICES, 1, 1, TIMES) + 0.5
     np.testing.assert_allclose(values, STORED.transpose(0, 2, 3, 1) * slopes - 1, rtol=1e-6)
     assert values.dtype == np.float32
@@ -137,9 +136,7 @@ def test_a_second_dimension_is_refused_unless_it_is_named(tmp_path):
     with pytest.raises(DicomError, match=r"differ in several dimensions: number 3 \(2 values\), number 4 \(2 values\)"):
         ordered(path)
     frames = read_all(path)
-    labelled = [
-        dataclasses.replace(frame, label="CONTROL" if frame.dimension_index[3] == 1 else "LABEL") for frame in frames
-    ]
+    labelled = [frame._replace(label="CONTROL" if frame.dimension_index[3] == 1 else "LABEL") for frame in frames]
     series = order_series(labelled)
     assert series.time.key == "TemporalPositionIndex, then label"
     assert "images are of CONTROL and LABEL, interleaved in time" in series.findings
@@ -218,16 +215,16 @@ def test_a_parametric_map_is_a_map_with_its_quantity_and_unit(tmp_path, dtype):
     assert is_tmax(series)
     assert (series.frames[0].kind, series.frames[0].real_world) == ("parametric map", (1.0, 0.0, "s"))
     stored, inserted, _ = read_stored(series)
-    real, not_finite = to_real(series, stored, inserted, prefer_real_world=True)
+    real, _, not_finite = to_real(series, stored, inserted, prefer_real_world=True)
     assert (real.dtype, not_finite) == (np.float32, 1)
     np.testing.assert_allclose(real[..., 0].ravel()[1:], values.ravel()[1:], rtol=1e-6)
 
 
 def test_slopes_inside_the_functional_groups_make_the_map_of_a_real_scan():
     series = order_series(read_folder(scan("siemens_xa30_enh_derived_relCBF")[0]))
-    values, _ = to_real(series, *read_stored(series)[:2])
+    values, _, _ = to_real(series, *read_stored(series)[:2])
     frame = series.frames[0]
     assert (frame.pixels.slope, frame.pixels.intercept) == pytest.approx((2.00024, -4096), abs=1e-4)
     stored, _, _ = read_stored(series)
-    expected = stored.transpose(0, 2, 3, 1) * frame.pixels.slope - 4096.0
+    expected = stored * frame.pixels.slope - 4096.0
     np.testing.assert_allclose(values, expected, rtol=1e-5, atol=1e-3)

@@ -20,7 +20,8 @@ from tmax_jax.dicom.series import order_series
 def real_image(frame: Frame, *, prefer_real_world: bool = False) -> np.ndarray:
     series = order_series([frame])
     stored, inserted, _ = read_stored(series)
-    return to_real(series, stored, inserted, prefer_real_world=prefer_real_world)[0][0, :, :, 0]
+    values, scale, _ = to_real(series, stored, inserted, prefer_real_world=prefer_real_world)
+    return values[0, :, :, 0] if scale == 1 else values[0, :, :, 0] * scale
 
 
 def test_one_reading_gives_all_that_ordering_needs(tmp_path):

@@ -62,7 +62,7 @@ def test_both_forms_of_the_private_table_are_read(newer):
 def test_tiles_go_where_the_slice_normal_points(tmp_path, normal, order):
     series = order_series(read_all(saved(tmp_path, mosaic(normal))))
     stored, _, _ = read_stored(series)
-    np.testing.assert_array_equal(stored[:, 0], TILES[::order])
+    np.testing.assert_array_equal(stored[..., 0], TILES[::order])
     affine = affine_ras(series.frames[0], series.grid)
     shift = np.array([0.5 * (12 - 4) * 1.5, 0.5 * (9 - 3) * 2])
     first_mm = 10 if order == 1 else 10 - 4 * 4
@@ -104,7 +104,7 @@ def test_a_compressed_mosaic_is_decoded_once_and_cut(tmp_path, syntax, monkeypat
         pixels, "decode_frame", lambda *a, real=pixels.decode_frame, **k: decoded.append(1) or real(*a, **k)
     )
     stored, _, _ = read_stored(series)
-    np.testing.assert_array_equal(stored[:, 0], TILES)
+    np.testing.assert_array_equal(stored[..., 0], TILES)
     assert len(decoded) == 1
 
 
@@ -135,7 +135,7 @@ def grid(folder: Path) -> Path:
 def test_a_united_imaging_grid_lies_where_its_private_sequence_says(tmp_path):
     series = order_series(read_all(grid(tmp_path)))
     stored, _, _ = read_stored(series)
-    np.testing.assert_array_equal(stored[:, 0], TILES[::-1])
+    np.testing.assert_array_equal(stored[..., 0], TILES[::-1])
     affine = affine_ras(series.frames[0], series.grid)
     np.testing.assert_allclose(affine[:3, 3], [-1, -2, 14])
     assert series.frames[0].kind == "grid"

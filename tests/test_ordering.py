@@ -1,6 +1,5 @@
 """Nothing that happens to files moves an image: lost, shuffled, renamed, nested; and noise raises no foreign error."""
 
-import dataclasses
 import functools
 import math
 import tempfile
@@ -86,10 +85,7 @@ def test_shuffled_renamed_nested_and_thinned_series_keep_every_place(seed, lost,
     whole = places_of(name)
     rng = np.random.default_rng(seed)
     kept = rng.permutation(150)[lost:]
-    frames = [
-        dataclasses.replace(frames_of(name)[i], name="/".join(f"{names.getrandbits(16):x}" for _ in range(3)))
-        for i in kept
-    ]
+    frames = [frames_of(name)[i]._replace(name="/".join(f"{names.getrandbits(16):x}" for _ in range(3))) for i in kept]
     for key, place in places(order_series(frames)).items():
         assert whole[key] == place
 

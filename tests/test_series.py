@@ -1,6 +1,5 @@
 """Real scans of three vendors become the arrays that an independent converter makes of them, holes or not."""
 
-import dataclasses
 import hashlib
 
 import numpy as np
@@ -29,7 +28,8 @@ CLASSIC = (
 
 def assemble(series: Series) -> tuple[np.ndarray, np.ndarray, list[str]]:
     stored, inserted, damaged = read_stored(series)
-    return to_real(series, stored, inserted)[0], inserted, damaged
+    values, scale, _ = to_real(series, stored, inserted)
+    return values if scale == 1 else np.multiply(values, scale, dtype=np.float32), inserted, damaged
 
 
 def stored_array(series: Series) -> np.ndarray:
@@ -143,7 +143,7 @@ def test_a_missing_inner_slice_is_a_gap_not_another_spacing():
 def test_images_of_two_kinds_in_one_series_are_refused_by_name(field, value, named):
     folder, _ = scan("philips_classic_timefastest_9x3")
     frames = read(folder)
-    frames[3] = dataclasses.replace(frames[3], **{field: value})
+    frames[3] = frames[3]._replace(**{field: value})
     with pytest.raises(DicomError, match=named):
         order_series(frames)
 
@@ -151,10 +151,10 @@ def test_images_of_two_kinds_in_one_series_are_refused_by_name(field, value, nam
 def test_a_file_copied_twice_counts_once_and_a_changed_copy_is_refused():
     folder, _ = scan("philips_classic_timefastest_9x3")
     frames = read(folder)
-    series = order_series([*frames, dataclasses.replace(frames[0], name="copy")])
+    series = order_series([*frames, frames[0]._replace(name="copy")])
     assert len(series.frames) == 27
     assert "1 repeated images left out" in series.findings
-    changed = dataclasses.replace(frames[0], name="changed", source=frames[1].source, pixels=frames[1].pixels)
+    changed = frames[0]._replace(name="changed", source=frames[1].source, pixels=frames[1].pixels)
     with pytest.raises(DicomError, match="and changed claim to be one image but differ"):
         order_series([*frames, changed])
 
@@ -163,7 +163,7 @@ def test_slices_that_are_not_evenly_spaced_are_refused():
     folder, _ = scan("philips_classic_timefastest_9x3")
     frames = read(folder)
     x, y, z = frames[5].position_mm
-    frames[5] = dataclasses.replace(frames[5], position_mm=(x, y, z + 3.0))
+    frames[5] = frames[5]._replace(position_mm=(x, y, z + 3.0))
     with pytest.raises(DicomError, match="not evenly spaced"):
         order_series(frames)
 
@@ -171,9 +171,9 @@ def test_slices_that_are_not_evenly_spaced_are_refused():
 def test_series_are_split_by_their_uid_and_named_by_their_headers():
     folder, _ = scan("philips_classic_timefastest_9x3")
     frames = read(folder)
-    others = [dataclasses.replace(frame, series_uid="1.2") for frame in frames[:9]]
+    others = [frame._replace(series_uid="1.2") for frame in frames[:9]]
     assert sorted(map(len, split_series(frames + others))) == [9, 27]
     one_time = [frame for frame in frames if frame.temporal_position == 1]
     assert not is_tmax(order_series(one_time))
-    assert is_tmax(order_series([dataclasses.replace(frame, description="rapid_TMax") for frame in one_time]))
-    assert not is_tmax(order_series([dataclasses.replace(frame, description="Tmax source") for frame in frames]))
+    assert is_tmax(order_series([frame._replace(description="rapid_TMax") for frame in one_time]))
+    assert not is_tmax(order_series([frame._replace(description="Tmax source") for frame in frames]))

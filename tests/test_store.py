@@ -16,26 +16,16 @@ import xarray
 import zarr
 from moto.server import ThreadedMotoServer
 
+from tests.store_cases import make_case
 from tmax_jax.cohort.store import (
     Case,
     CohortError,
     has_case,
     list_cases,
-    path_beside,
     read_attributes,
     read_case,
-    remove_abandoned,
     write_case,
 )
-
-
-def make_case(case_id: str = "case-0001", *, dtype: type = np.int16, seed: int = 0) -> Case:
-    rng = np.random.default_rng(seed)
-    shape = (3, 6, 5)
-    perfusion = rng.integers(0, 900, (*shape, 4)).astype(dtype)
-    maps = {"tmax": rng.uniform(0, 17, shape).astype(np.float32)}
-    attributes = {"data": "phantom", "maps": {"tmax": {"unit": "s"}}, "frame_times_s": [0.0, 1.5, 3.0, 4.5]}
-    return Case(case_id, perfusion, rng.random(shape) > 0.5, rng.random((3, 4)) > 0.9, maps, attributes)
 
 
 @pytest.fixture(scope="module")
@@ -142,24 +132,6 @@ def test_an_unchanged_case_is_known_in_no_time(tmp_path: Path) -> None:
     assert (time.perf_counter() - start) / 50 < 0.02
 
 
-def test_what_a_killed_process_left_is_removed_once_it_is_old(tmp_path: Path) -> None:
-    write_case(tmp_path, make_case())
-    old, young = tmp_path / ".case-0002.0123abcd", tmp_path / ".case-0003.4567cdef"
-    for folder in (old, young):
-        folder.mkdir()
-        (folder / "part").write_bytes(b"half")
-    os.utime(old, (time.time() - 7200, time.time() - 7200))
-    assert remove_abandoned(tmp_path) == 1
-    assert sorted(os.listdir(tmp_path)) == [young.name, "case-0001", "zarr.json"]
-    assert remove_abandoned("memory://nothing") == 0
-
-
-def test_a_place_that_is_none_is_named_with_what_would_be_one() -> None:
-    for place in ("ftp://host/cohort.zarr", "{not json", '{"driver": "no such"}'):
-        with pytest.raises(CohortError, match="is no place for a store"):
-            list_cases(place)
-
-
 def test_a_server_that_denies_is_an_error_not_an_absent_case(s3_server: str) -> None:
     class Denying(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -178,13 +150,6 @@ def test_a_server_that_denies_is_an_error_not_an_absent_case(s3_server: str) -> 
         server.shutdown()
 
 
-def test_what_belongs_beside_a_store_stays_on_this_machine(tmp_path: Path) -> None:
-    assert path_beside(tmp_path / "cohort.zarr", ".qc") == tmp_path / "cohort.zarr.qc"
-    assert path_beside(f"file://{tmp_path}/cohort.zarr/", ".qc") == tmp_path / "cohort.zarr.qc"
-    assert path_beside('{"driver": "s3", "bucket": "scans", "path": "a/b.zarr/"}', ".qc") == Path("b.zarr.qc")
-    assert path_beside("s3://scans", ".qc") == Path("cohort.zarr.qc")
-
-
 @pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.float32])
 def test_reads_back_what_was_written_in_its_own_type(tmp_path: Path, dtype: type) -> None:
     case = make_case(dtype=dtype)
@@ -197,6 +162,21 @@ def test_reads_back_what_was_written_in_its_own_type(tmp_path: Path, dtype: type
     np.testing.assert_array_equal(again.inserted, case.inserted)
     np.testing.assert_array_equal(again.maps["tmax"], case.maps["tmax"])
     assert again.attributes["frame_times_s"] == case.attributes["frame_times_s"]
+
+
+def test_integers_with_one_factor_are_stored_as_they_are_and_read_as_real_values(store: str) -> None:
+    case = dataclasses.replace(make_case(dtype=np.uint16), scale=1.25)
+    write_case(store, case)
+    again = read_case(store, "case-0001")
+    assert again.perfusion is not None
+    assert case.perfusion is not None
+    assert (again.perfusion.dtype, again.scale) == (np.float32, 1.0)
+    np.testing.assert_array_equal(again.perfusion, case.perfusion * np.float32(1.25))
+    if store.startswith("/"):  # xarray applies the factor too, zarr shows what is stored
+        seen = xarray.open_zarr(f"{store}/case-0001", consolidated=False)["perfusion"].values
+        np.testing.assert_allclose(seen, again.perfusion, rtol=1e-6)
+        array = zarr.open_group(store, mode="r")["case-0001/perfusion"]
+        np.testing.assert_array_equal(np.asarray(array), case.perfusion)
 
 
 def test_zarr_python_and_xarray_open_it_with_dimension_names(tmp_path: Path) -> None:

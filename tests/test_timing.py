@@ -1,7 +1,5 @@
 """Time keys: a value is a place, and a key that contradicts the others is not believed."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -43,8 +41,7 @@ def frames_with(keep: np.ndarray | None = None, **fields: np.ndarray | float | N
     keep = np.ones(Z.shape, bool) if keep is None else keep
     numbers = np.flatnonzero(keep)
     made = [
-        dataclasses.replace(BLANK, source=Source(str(i)), **{name: column[i] for name, column in columns.items()})
-        for i in numbers
+        BLANK._replace(source=Source(str(i)), **{name: column[i] for name, column in columns.items()}) for i in numbers
     ]
     return made, Z[numbers]
 

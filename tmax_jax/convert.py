@@ -25,11 +25,11 @@ from tmax_jax import cli
 from tmax_jax.cohort.cluster import open_pool
 from tmax_jax.cohort.convert import Outcome
 from tmax_jax.cohort.inspect import inspect, print_inspection
+from tmax_jax.cohort.places import CohortError, path_beside
 from tmax_jax.cohort.quality_page import write_page
 from tmax_jax.cohort.run import convert_folder, convert_nifti_folder
 from tmax_jax.cohort.scan import list_files, scan
 from tmax_jax.cohort.select import Rules
-from tmax_jax.cohort.store import CohortError, path_beside
 from tmax_jax.dicom.timing import TIME_KEYS
 
 _DICOM_DIR = flags.DEFINE_string("dicom_dir", None, "folder with the patients' DICOM files, nested as they may be")

@@ -116,7 +116,7 @@ def _convert(patient: Patient, case_id: str, store: str | Path, rules: Rules, fi
     notes = missing_note(perfusion, found, rules)
     if notes:
         return Outcome(case_id, "dropped", found, expected, (*notes, *damaged))
-    values, not_finite = to_real(perfusion, stored, inserted)
+    values, scale, not_finite = to_real(perfusion, stored, inserted)
     del stored
     findings += _counted(perfusion, inserted, not_finite, rules)
     maps, attributes = {}, {}
@@ -139,8 +139,8 @@ def _convert(patient: Patient, case_id: str, store: str | Path, rules: Rules, fi
         "vendor": frame.manufacturer,
         "images_found": found,
         "images_expected": expected,
-        "intensity_min": float(values.min(axis=(1, 2))[~inserted].min()),
-        "intensity_max": float(values.max(axis=(1, 2))[~inserted].max()),
+        "intensity_min": scale * float(values.min(axis=(1, 2))[~inserted].min()),
+        "intensity_max": scale * float(values.max(axis=(1, 2))[~inserted].max()),
         "findings": findings,
         "data": "phantom" if PHANTOM_MODEL in frame.model else "real",
         "rules": dataclasses.asdict(rules),
@@ -150,7 +150,7 @@ def _convert(patient: Patient, case_id: str, store: str | Path, rules: Rules, fi
     mask = foreground_mask(values, inserted, threshold=rules.threshold)
     if rules.repair == "interpolate" and inserted.any():
         interpolate_missing(values, inserted, times_s)
-    write_case(store, Case(case_id, values, mask, inserted, maps, attributes))
+    write_case(store, Case(case_id, values, mask, inserted, maps, attributes, scale))
     return Outcome(case_id, "converted", found, expected, (*findings, *damaged))  # files' names stay out of the store
 
 
@@ -200,8 +200,8 @@ def _read_tmax(tmax: Series, perfusion: Series, target_unit: str) -> tuple[np.nd
     stored, missing, damaged = read_stored(tmax)
     if missing.any():
         raise DicomError(f"the Tmax map {tmax.label} is incomplete: {damaged[0] if damaged else 'a slice is missing'}")
-    values, not_finite = to_real(tmax, stored, missing, prefer_real_world=True)
-    map_s = (values[..., 0].astype(np.float64) * SECONDS[unit]).astype(np.float32)
+    values, scale, not_finite = to_real(tmax, stored, missing, prefer_real_world=True)
+    map_s = (values[..., 0].astype(np.float64) * (scale * SECONDS[unit])).astype(np.float32)
     return map_s, {"unit": "s", "stored_unit": unit, "nan_count": not_finite}
 
 

@@ -131,7 +131,7 @@ def _describe(candidate: Candidate, series: Series) -> dict[str, Any]:
         stored, _, damaged = read_stored(series)
     except DicomError as error:
         return described | {"error": str(error)}
-    in_order = np.ascontiguousarray(stored.transpose(2, 3, 0, 1))
+    in_order = np.ascontiguousarray(stored.transpose(1, 2, 0, 3))
     little = in_order.astype(in_order.dtype.newbyteorder("<"), copy=False)
     return described | {
         "stored_sha256": hashlib.sha256(little.tobytes()).hexdigest(),

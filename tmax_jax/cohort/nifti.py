@@ -124,7 +124,7 @@ def _read_patient(patient: NiftiPatient, case_id: str, rules: Rules) -> Case:
     path = patient.perfusion[0]
     sidecar = read_sidecar(path, patient.root)
     image = open_image(path)
-    values, nan_count = read_values(image, path)
+    values, scale, nan_count = read_values(image, path)
     findings = [] if sidecar else ["no sidecar: echo time, field strength and manufacturer are unknown"]
     if image.header.get_xyzt_units()[0] == "unknown":
         findings.append("the header names no unit of length: mm taken")
@@ -157,8 +157,8 @@ def _read_patient(patient: NiftiPatient, case_id: str, rules: Rules) -> Case:
         "vendor": str(sidecar.get("Manufacturer", "")),
         "images_found": int((~inserted).sum()),
         "images_expected": inserted.size,
-        "intensity_min": float(present.min()),
-        "intensity_max": float(present.max()),
+        "intensity_min": scale * float(present.min()),
+        "intensity_max": scale * float(present.max()),
         "nan_count": nan_count + (described["tmax"]["nan_count"] if described else 0),
         "findings": findings,
         "data": "phantom" if PHANTOM_MODEL in str(sidecar.get("ManufacturersModelName", "")) else "real",
@@ -166,7 +166,7 @@ def _read_patient(patient: NiftiPatient, case_id: str, rules: Rules) -> Case:
         "software_version": importlib.metadata.version("tmax_jax"),
     }
     mask = foreground_mask(values, inserted, threshold=rules.threshold)
-    return Case(case_id, values, mask, inserted, maps, attributes)
+    return Case(case_id, values, mask, inserted, maps, attributes, scale)
 
 
 def _read_tmax(
@@ -175,7 +175,7 @@ def _read_tmax(
     """Reads a map onto the perfusion's grid, in seconds."""
     path = patient.tmax[0]
     image = open_image(path)
-    values, nan_count = read_values(image, path)
+    values, scale, nan_count = read_values(image, path)
     values, map_affine = reorient(values, image, basis)
     corners = np.array(
         [(z, y, x, 1.0) for z in (0, shape[0] - 1) for y in (0, shape[1] - 1) for x in (0, shape[2] - 1)]
@@ -193,7 +193,7 @@ def _read_tmax(
             f"the unit of the Tmax map {path.name} is not known; say --target_unit=ms or --target_unit=s, or write"
             ' "Units": "s" into its sidecar'
         )
-    map_s = (values[..., 0].astype(np.float64) * SECONDS[unit]).astype(np.float32)
+    map_s = (values[..., 0].astype(np.float64) * (scale * SECONDS[unit])).astype(np.float32)
     return map_s, {"unit": "s", "stored_unit": unit, "nan_count": nan_count}
 
 

@@ -12,6 +12,7 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from nibabel.wrapstruct import WrapStructError
 
 from tmax_jax.cohort.store import CohortError
+from tmax_jax.dicom.assemble import rescale
 from tmax_jax.dicom.geometry import LPS_TO_RAS
 
 _MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
@@ -48,7 +49,7 @@ def open_image(path: Path) -> Any:
     return image
 
 
-def read_values(image: Any, path: Path) -> tuple[np.ndarray, int]:
+def read_values(image: Any, path: Path) -> tuple[np.ndarray, float, int]:
     """Reads the values of an image.
 
     Args:
@@ -56,8 +57,7 @@ def read_values(image: Any, path: Path) -> tuple[np.ndarray, int]:
       path: for messages.
 
     Returns:
-      Real values `[i, j, k, time]`: integers where slope and intercept keep them integers, else float32; and how many
-      were not finite and are 0 now.
+      Values `[i, j, k, time]`, their scale, and how many were not finite, as `dicom.assemble.rescale` has it.
 
     Raises:
       CohortError: the file is cut short, or its slope is none.
@@ -70,21 +70,7 @@ def read_values(image: Any, path: Path) -> tuple[np.ndarray, int]:
     if not np.isfinite([slope, intercept]).all() or slope == 0:
         raise CohortError(f"{path.name}: scl_slope is {slope} and scl_inter {intercept}; write the file again")
     stored = stored.astype(stored.dtype.newbyteorder("="), copy=False).reshape(*image.shape[:3], -1)
-    if stored.dtype.kind in "iu" and slope.is_integer() and intercept.is_integer():
-        plain = slope == 1 and intercept == 0 and stored.dtype.itemsize <= 2
-        return (stored if plain else _smallest(stored.astype(np.int64) * int(slope) + int(intercept))), 0
-    values = stored.astype(np.float64) * slope + intercept
-    bad = ~np.isfinite(values)
-    return np.where(bad, 0.0, values).astype(np.float32), int(bad.sum())
-
-
-def _smallest(values: np.ndarray) -> np.ndarray:
-    """Stores integers in the smallest of int16, uint16 and int32 that holds them, else as float32."""
-    low, high = int(values.min(initial=0)), int(values.max(initial=0))
-    for dtype in (np.int16, np.uint16, np.int32):
-        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
-            return values.astype(dtype)
-    return values.astype(np.float32)
+    return rescale(stored, np.array(slope), np.array(intercept))
 
 
 def _affine_mm(image: Any) -> np.ndarray:

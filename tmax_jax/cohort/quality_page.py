@@ -20,9 +20,10 @@ import numpy as np
 from tmax_jax.cohort import quality
 from tmax_jax.cohort.batches import frame_interval_s
 from tmax_jax.cohort.convert import Outcome
+from tmax_jax.cohort.places import path_beside
 from tmax_jax.cohort.quality import Finding, Quality, findings_of, mask_findings, measure
 from tmax_jax.cohort.quality_html import COLUMNS, page_html
-from tmax_jax.cohort.store import Case, list_cases, path_beside, read_attributes, read_case
+from tmax_jax.cohort.store import Case, list_cases, read_attributes, read_case
 from tmax_jax.cohort.thumbnails import LATEST_TMAX_S, curve_svg, histogram_svg, slice_png
 
 _VERSION = 1  # of a record; another one makes all records again

@@ -7,9 +7,9 @@ from typing import Any
 
 from tmax_jax.cohort.convert import Outcome, convert_patient, unchanged_case
 from tmax_jax.cohort.nifti import convert_nifti, find_patients
+from tmax_jax.cohort.places import CohortError, path_beside, remove_abandoned
 from tmax_jax.cohort.scan import Scan, Stamp, fingerprint, list_files, name_cases, read_private, scan, write_private
 from tmax_jax.cohort.select import Rules
-from tmax_jax.cohort.store import CohortError, path_beside, remove_abandoned
 
 READING, CONVERTING = "Reading headers (files)", "Converting (patients)"
 

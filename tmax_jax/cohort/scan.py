@@ -97,9 +97,10 @@ def scan(folder: Path, files: Mapping[str, Stamp], pool: Executor, on_files: Cal
             if isinstance(result, SkippedError):
                 skipped.append(str(result))
             elif isinstance(result, Frame) or result.patient_id:
-                parts = Path(name).parts
-                key = result.patient_id or f"folder {parts[0] if len(parts) > 1 else '.'}"
-                _add(patients.setdefault(key, Patient(key, [], [], [])), name, files[name], result)
+                key = result.patient_id or f"folder {name.partition('/')[0] if '/' in name else '.'}"
+                if key not in patients:
+                    patients[key] = Patient(key, [], [], [])
+                _add(patients[key], name, files[name], result)
             else:
                 unknown.append((name, result))
         on_files(len(chunk))
@@ -141,7 +142,7 @@ def read_headers(folder: Path, names: Sequence[str]) -> list[tuple[str, Frame | 
 def _headers(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Frame | DicomError]]:
     for name in names:
         shown = name.encode(errors="surrogateescape").decode(errors="replace")  # names need not be text
-        for found in read_sources(folder / name, shown):
+        for found in read_sources(os.path.join(folder, name), shown):
             yield name, found
 
 

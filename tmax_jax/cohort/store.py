@@ -1,7 +1,8 @@
 """The cohort's store: one zarr v3 group a case, one shard an array, readable by zarr-python and xarray.
 
-What is stored is what the scanner measured. The mask and the intensity scale lie beside it and are applied on
-reading, so that another choice of preprocessing needs no second conversion.
+What is stored is what the scanner measured: its integers where one factor makes them real values, and the factor as
+`scale_factor` beside them, which xarray applies as this module does. The mask and the intensity scale lie beside it
+too, so that another choice of preprocessing needs no second conversion.
 
   cohort.zarr/case-0001/   perfusion [z, y, x, time]   mask [z, y, x]   inserted [z, time]   maps/tmax [z, y, x]
 
@@ -10,18 +11,16 @@ server that speaks S3 but is not Amazon's is named by tensorstore's own descript
 
   {"driver": "s3", "bucket": "scans", "path": "cohort.zarr/", "endpoint": "https://s3.example.org"}
 
-A case exists when its group's zarr.json does. In a folder it is written under a name that nobody reads, then renamed.
-Elsewhere nothing can be renamed: the old zarr.json is deleted first, the new one written last, so that a case is
-absent while it is replaced, never half new. One process at a time may write a case.
+A case exists when its group's zarr.json does. In a folder it is written under a name that nobody reads, then takes its
+name, or changes it with the case that it replaces, at once. Elsewhere nothing can be renamed: the old zarr.json is
+deleted first, the new one written last, so that a case is absent while it is replaced, never half new. One process at a
+time may write a case.
 """
 
-import contextlib
 import dataclasses
 import json
-import os
 import secrets
 import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,9 @@ from typing import Any
 import numpy as np
 import tensorstore as ts
 
-SCHEMA_VERSION = 1
+from tmax_jax.cohort.places import CONTEXT, CohortError, exists, folder_of, open_place, put_folder
+
+SCHEMA_VERSION = 2  # 1 had no scale_factor
 _AXES = {
     "perfusion": ("z", "y", "x", "time"),
     "mask": ("z", "y", "x"),
@@ -37,13 +38,6 @@ _AXES = {
 }
 _MAP_AXES = ("z", "y", "x")
 _ZARR = {"driver": "zarr3"}
-_ABANDONED_S = 3600.0  # a case is written in seconds; what is half written after an hour was left by a dead process
-# One context for all stores: `memory://` lives in it. A server that does not answer is an error after half a minute.
-_CONTEXT = ts.Context({"s3_request_retries": {"max_retries": 5}, "gcs_request_retries": {"max_retries": 5}})
-
-
-class CohortError(ValueError):
-    """A store, or a case in it, that cannot be used as it was asked for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,11 +45,12 @@ class Case:
     """One patient. A case of maps alone, such as a phantom's truth, has no perfusion."""
 
     case_id: str  # a pseudonym
-    perfusion: np.ndarray | None  # [z, y, x, time], in the scanner's type after rescale
+    perfusion: np.ndarray | None  # [z, y, x, time], in the scanner's type after rescale; times `scale`
     mask: np.ndarray  # bool [z, y, x], True = brain
     inserted: np.ndarray  # bool [z, time], True = the image was missing and is all zeros
     maps: dict[str, np.ndarray]  # float32 [z, y, x] by name; "tmax" is in seconds
     attributes: dict[str, Any]  # anything JSON holds: geometry, times, counts, findings
+    scale: float = 1.0  # that makes the perfusion real values; 1 in a case that was read: there they are
 
 
 def write_case(store: str | Path, case: Case) -> None:
@@ -76,25 +71,21 @@ def write_case(store: str | Path, case: Case) -> None:
       ['case-0001']
     """
     _check_shapes(case)
-    root = _open(store)
-    if not _exists(root, "zarr.json"):
+    root = open_place(store)
+    if not exists(root, "zarr.json"):
         _write_group(root, {"schema_version": SCHEMA_VERSION})
-    folder = _folder(store)
+    folder = folder_of(store)
     if folder is None:
         root.write(f"{case.case_id}/zarr.json", None).result()  # from here on there is no such case
         (root / f"{case.case_id}/").delete_range(ts.KvStore.KeyRange()).result()
         _write(root / f"{case.case_id}/", case)
         return
     final, temporary = folder / case.case_id, folder / f".{case.case_id}.{secrets.token_hex(4)}"
-    old = temporary.with_name(f"{temporary.name}.old")
     try:
         _write(root / f"{temporary.name}/", case)
-        with contextlib.suppress(FileNotFoundError):  # a new case
-            final.rename(old)
-        temporary.rename(final)
+        put_folder(temporary, final)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)  # what was half written, or what was replaced
 
 
 def read_case(store: str | Path, case_id: str, *, maps: Sequence[str] | None = ("tmax",)) -> Case:
@@ -106,7 +97,7 @@ def read_case(store: str | Path, case_id: str, *, maps: Sequence[str] | None = (
       maps: names of the maps to read; None reads all that the case has.
 
     Returns:
-      The case, its arrays as they were written.
+      The case, its arrays as they were written, the perfusion in real values.
 
     Raises:
       CohortError: no such store, case or map; or the case was replaced while it was read.
@@ -122,12 +113,13 @@ def read_case(store: str | Path, case_id: str, *, maps: Sequence[str] | None = (
         raise CohortError(
             f"{case_id} of {store} has no map {', '.join(missing)}; it has: {', '.join(stored) or 'none'}"
         )
-    place = _open(store) / f"{case_id}/"
+    place = open_place(store) / f"{case_id}/"
     try:
-        arrays = [name for name in _AXES if _exists(place, f"{name}/zarr.json")] + [f"maps/{name}" for name in names]
-        opened = {name: ts.open(_ZARR, kvstore=place / f"{name}/", open=True, context=_CONTEXT) for name in arrays}
-        reads = {name: array.result().read() for name, array in opened.items()}
-        values = {name: np.asarray(read.result()) for name, read in reads.items()}
+        arrays = [name for name in _AXES if exists(place, f"{name}/zarr.json")] + [f"maps/{name}" for name in names]
+        opening = {name: ts.open(_ZARR, kvstore=place / f"{name}/", open=True, context=CONTEXT) for name in arrays}
+        opened = {name: array.result() for name, array in opening.items()}
+        reads = {name: array.read() for name, array in opened.items()}
+        values = {name: _scaled(np.asarray(read.result()), opened[name]) for name, read in reads.items()}
         if place.read("zarr.json").result().stamp.generation != version:
             raise ValueError("another process replaced it meanwhile; read it again")
     except ValueError as error:
@@ -142,9 +134,14 @@ def read_case(store: str | Path, case_id: str, *, maps: Sequence[str] | None = (
     )
 
 
+def _scaled(values: np.ndarray, array: ts.TensorStore) -> np.ndarray:
+    scale = array.spec().to_json()["metadata"].get("attributes", {}).get("scale_factor", 1.0)
+    return values if scale == 1 else np.multiply(values, np.float32(scale), dtype=np.float32)
+
+
 def has_case(store: str | Path, case_id: str) -> bool:
     """Returns whether the case is there, whole; False where there is no store."""
-    return _exists(_open(store), f"{case_id}/zarr.json")
+    return exists(open_place(store), f"{case_id}/zarr.json")
 
 
 def read_attributes(store: str | Path, case_id: str) -> dict[str, Any]:
@@ -162,8 +159,8 @@ def list_cases(store: str | Path) -> list[str]:
     Raises:
       CohortError: there is no store.
     """
-    root = _open(store)
-    if not _exists(root, "zarr.json"):
+    root = open_place(store)
+    if not exists(root, "zarr.json"):
         raise CohortError(
             f"there is no cohort at {store}; make one with: python -m tmax_jax.convert --dicom_dir=DIR --out={store}"
         )
@@ -171,72 +168,10 @@ def list_cases(store: str | Path) -> list[str]:
     return sorted(path[0] for path in paths if len(path) == 2 and path[1] == "zarr.json" and path[0][0] != ".")
 
 
-def remove_abandoned(store: str | Path) -> int:
-    """Removes what killed processes left half written in a folder; elsewhere the next writing of a case does it.
-
-    Returns:
-      The number of cases of which something was left. Those younger than an hour stay: someone may be at work.
-    """
-    folder = _folder(store)
-    left = list(folder.glob(".*.*")) if folder else []
-    left = [path for path in left if path.is_dir() and time.time() - path.stat().st_mtime > _ABANDONED_S]
-    for path in left:
-        shutil.rmtree(path, ignore_errors=True)
-    return len(left)
-
-
-def path_beside(store: str | Path, ending: str) -> Path:
-    """Returns a path on this machine for what belongs to a store but must not lie in it.
-
-    Args:
-      store: folder of the cohort, or another place.
-      ending: such as ".private.json".
-
-    Returns:
-      The store's own path with the ending; for a store elsewhere, its last name with the ending in the current folder.
-
-    Example:
-      >>> str(path_beside("s3://scans/2026/cohort.zarr", ".private.json"))
-      'cohort.zarr.private.json'
-    """
-    folder = _folder(store) or Path(Path(_spec(store).get("path", "")).name or "cohort.zarr")
-    return folder.with_name(f"{folder.name}{ending}")
-
-
-def _open(store: str | Path) -> ts.KvStore:
-    """Opens a place; keys are relative to it."""
-    return ts.KvStore.open(_spec(store), context=_CONTEXT).result()
-
-
-def _spec(store: str | Path) -> dict[str, Any]:
-    """Describes a place as tensorstore does; its path is empty or ends in a slash."""
-    text = str(store)
-    try:
-        if text.startswith("{"):
-            spec = json.loads(text)
-        elif "://" in text:
-            spec = ts.KvStore.Spec(text).to_json()
-        else:
-            spec = {"driver": "file", "path": os.path.abspath(text)}
-        path = spec.get("path", "").rstrip("/")
-        return ts.KvStore.Spec(spec | {"path": f"{path}/" if path else ""}).to_json()
-    except ValueError as error:
-        raise CohortError(
-            f"{text} is no place for a store ({error}); name a folder, memory://NAME, s3://BUCKET/PATH, gs://BUCKET/PATH"
-            " or tensorstore's JSON of a key-value store"
-        ) from error
-
-
-def _folder(store: str | Path) -> Path | None:
-    """The folder of a store on a file system; None elsewhere."""
-    spec = _spec(store)
-    return Path(spec["path"]) if spec["driver"] == "file" else None
-
-
 def _read_group(store: str | Path, case_id: str) -> tuple[dict[str, Any], bytes]:
     """Reads a case's attributes, and what changes whenever they are written."""
     try:
-        found = _open(store).read(f"{case_id}/zarr.json").result()
+        found = open_place(store).read(f"{case_id}/zarr.json").result()
     except ValueError as error:
         raise CohortError(f"{store} cannot be read: {error}") from error
     if found.state == "missing":
@@ -248,13 +183,6 @@ def _read_group(store: str | Path, case_id: str) -> tuple[dict[str, Any], bytes]
             f" {SCHEMA_VERSION}: install a newer tmax_jax, or convert the cohort again"
         )
     return attributes, found.stamp.generation
-
-
-def _exists(root: ts.KvStore, key: str) -> bool:
-    try:
-        return root.read(key).result().state == "value"
-    except ValueError as error:
-        raise CohortError(f"the store at {root.path} cannot be read: {error}") from error
 
 
 def _check_shapes(case: Case) -> None:
@@ -276,7 +204,10 @@ def _write(place: ts.KvStore, case: Case) -> None:
     }
     arrays = {name: (getattr(case, name), axes) for name, axes in _AXES.items() if getattr(case, name) is not None}
     arrays |= {f"maps/{name}": (values.astype(np.float32, copy=False), _MAP_AXES) for name, values in case.maps.items()}
-    writes = [_write_array(place / f"{name}/", values, axes) for name, (values, axes) in arrays.items()]
+    scales = {"perfusion": case.scale}
+    writes = [
+        _write_array(place / f"{name}/", values, axes, scales.get(name, 1.0)) for name, (values, axes) in arrays.items()
+    ]
     for write in writes:
         write.result()
     _write_group(place / "maps/", {})
@@ -288,9 +219,10 @@ def _write_group(place: ts.KvStore, attributes: dict[str, Any]) -> None:
     place.write("zarr.json", f"{text}\n".encode()).result()
 
 
-def _write_array(place: ts.KvStore, values: np.ndarray, axes: Sequence[str]) -> ts.Future[None]:
+def _write_array(place: ts.KvStore, values: np.ndarray, axes: Sequence[str], scale: float) -> ts.Future[None]:
     dtype = values.dtype
-    blosc = {"cname": "zstd", "clevel": 1, "shuffle": "bitshuffle", "typesize": dtype.itemsize}
+    packer = "zstd" if dtype.kind == "f" else "lz4"  # of a scanner's integers lz4 leaves a tenth more, in half the time
+    blosc = {"cname": packer, "clevel": 1, "shuffle": "bitshuffle", "typesize": dtype.itemsize}
     inner = {
         "chunk_shape": [1, *values.shape[1:]],  # a slice
         "codecs": [
@@ -304,6 +236,7 @@ def _write_array(place: ts.KvStore, values: np.ndarray, axes: Sequence[str]) -> 
         "dimension_names": list(axes),
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(values.shape)}},
         "codecs": [{"name": "sharding_indexed", "configuration": inner}],
+        "attributes": {} if scale == 1 else {"scale_factor": scale},  # as xarray and netCDF know it
     }
-    array = ts.open(_ZARR | {"metadata": metadata}, kvstore=place, create=True, context=_CONTEXT).result()
+    array = ts.open(_ZARR | {"metadata": metadata}, kvstore=place, create=True, context=CONTEXT).result()
     return array.write(np.ascontiguousarray(values)).commit

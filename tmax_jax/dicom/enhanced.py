@@ -7,7 +7,8 @@ reads like a classic image.
 import dataclasses
 
 from tmax_jax.dicom.elements import Elements, Header
-from tmax_jax.dicom.header import DamagedError, DicomError, Frame, Object, make_frame
+from tmax_jax.dicom.frame import make_frame
+from tmax_jax.dicom.header import DamagedError, DicomError, Frame, Object
 from tmax_jax.dicom.tags import KEYWORDS
 
 _PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
@@ -63,7 +64,7 @@ def read_enhanced(header: Header, found: Object) -> list[Frame]:
             frame = make_frame(merged, found, index=index, frames=number)
         except DicomError as error:
             raise type(error)(str(error).replace(":", f" frame {index + 1}:", 1)) from error
-        frames.append(dataclasses.replace(frame, dimensions=dimensions))
+        frames.append(frame._replace(dimensions=dimensions))
     return frames
 
 

@@ -7,7 +7,8 @@ import struct
 import numpy as np
 
 from tmax_jax.dicom.elements import Header
-from tmax_jax.dicom.header import DamagedError, DicomError, Frame, Object, make_frame
+from tmax_jax.dicom.frame import make_frame
+from tmax_jax.dicom.header import DamagedError, DicomError, Frame, Object
 
 _CSA_CREATOR = "SIEMENS CSA HEADER"
 _ASSUMED = "no SliceNormalVector in the mosaic: its slices are taken to ascend along row x column"
@@ -99,12 +100,11 @@ def _cut(
     note: str,
 ) -> list[Frame]:
     return [
-        dataclasses.replace(
-            whole,
+        whole._replace(
             shape=(int(tile[0]), int(tile[1])),
             position_mm=position,
             acquired_s=moment,
-            pixels=dataclasses.replace(whole.pixels, corner=corner),
+            pixels=whole.pixels._replace(corner=corner),
             frames_in_file=len(corners),
             note=note,
         )

@@ -7,6 +7,7 @@ layouts seen last are tried first: where every element's first bytes are as they
 import collections
 import dataclasses
 import struct
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ _MAX_LAYOUT_BYTES = 2**18  # of a header whose layout is worth remembering
 _KEEP: dict[int, str] = dict(WANTED.values())
 _SEQUENCES = frozenset(tag for tag, vr in _KEEP.items() if vr == "SQ")
 Spans = dict[int, Any]  # like Elements, with (VR, start, length) in the place of values
+_META = struct.Struct("<HHHH")  # tag, value representation, length
 
 
 class CutError(Exception):
@@ -111,9 +113,10 @@ def parse_elements(data: bytes, pos: int, endian: str, elements: Elements) -> Ma
       CutError: the data end within an element.
       BrokenError: no DICOM.
     """
+    start = pos, endian, len(data)
     for layout in _recent:
-        if layout.start == (pos, endian) and layout.fits(data):
-            elements |= _cut(layout.spans, data)
+        if layout.start == start and layout.fits(data):
+            elements |= layout.cut(data)
             return layout.mark
     parser, spans = _Parser(data, endian), {}
     try:
@@ -121,52 +124,81 @@ def parse_elements(data: bytes, pos: int, endian: str, elements: Elements) -> Ma
     finally:
         elements |= _cut(spans, data)
     if mark.tag and mark.value < _MAX_LAYOUT_BYTES:
-        _recent.appendleft(_Layout((pos, endian), *parser.heads(), spans, mark))
+        _recent.appendleft(_layout(start, parser.begun, spans, mark, data))
     return mark
 
 
-def parse_meta(data: bytes, pos: int, elements: Elements) -> int:
-    """Parses the meta information of a file, which has a byte order of its own; returns where it ends.
+def parse_meta(data: bytes, pos: int) -> tuple[int, str]:
+    """Parses the meta information of a file, which has a byte order of its own.
+
+    Returns:
+      Where it ends, and the transfer syntax; empty where it says none.
 
     Raises:
       CutError: the data end within it.
     """
-    read = struct.Struct("<HHHH").unpack_from
+    read, syntax = _META.unpack_from, b""
     long_vrs = _CODINGS["<"].long_vrs
     while pos + 8 <= len(data):
         group, element, vr, length = read(data, pos)
         if group != 2:
-            return pos
+            return pos, syntax.decode("latin-1").strip(" \0")
         value = pos + 8
         if vr in long_vrs:
             if pos + 12 > len(data):
                 raise CutError
             length, value = int.from_bytes(data[pos + 8 : pos + 12], "little"), pos + 12
         pos = value + length
-        elements[group << 16 | element] = (vr.to_bytes(2, "little").decode("latin-1"), data[value:pos])
-    if pos != len(data):
-        raise CutError
-    return pos
+        if element == 0x0010:
+            syntax = data[value:pos]
+    raise CutError
 
 
 @dataclasses.dataclass(frozen=True)
 class _Layout:
     """Where the elements of a header lie, and the first bytes of each: tag, value representation and length."""
 
-    start: tuple[int, str]
-    places: np.ndarray  # of those bytes
-    heads: np.ndarray
-    spans: Spans
+    start: tuple[int, str, int]  # where they begin, byte order, bytes at hand
+    heads: np.ndarray  # bytes up to the pixel data, zeros but for these
+    is_head: np.ndarray  # 255 where they are
+    unpack: Callable[[bytes], tuple[bytes, ...]]  # the values of the wanted elements that hold no sequence, all at once
+    tags: tuple[int, ...]  # of these
+    vrs: tuple[str, ...]
+    nested: Spans  # the wanted sequences
     mark: Mark
 
     def fits(self, data: bytes) -> bool:
         """Whether another header has all of these bytes at these places, and so the same layout."""
-        if len(data) < self.mark.value:
-            return False
-        return bool((np.frombuffer(data, np.uint8)[self.places] == self.heads).all())
+        return np.array_equal(np.frombuffer(data, np.uint8, len(self.heads)) & self.is_head, self.heads)
+
+    def cut(self, data: bytes) -> Elements:
+        """Cuts the values of the wanted elements from a header that fits."""
+        elements: Elements = dict(zip(self.tags, zip(self.vrs, self.unpack(data), strict=True), strict=True))
+        return elements | _cut(self.nested, data)
 
 
-_recent: collections.deque[_Layout] = collections.deque(maxlen=4)
+def _layout(
+    start: tuple[int, str, int], begun: Sequence[tuple[int, int]], spans: Spans, mark: Mark, data: bytes
+) -> _Layout:
+    is_head = np.zeros(mark.value, np.uint8)
+    for first, end in begun:
+        is_head[first:end] = 255
+    heads = np.frombuffer(data, np.uint8, mark.value) & is_head
+    values = sorted(
+        (first, length, tag, vr)
+        for tag, span in spans.items()
+        if isinstance(span, tuple)
+        for vr, first, length in [span]
+    )
+    text, pos = "<", 0
+    for first, length, _, _ in values:
+        text, pos = f"{text}{first - pos}x{length}s", first + length
+    _, _, tags, vrs = zip(*values, strict=True) if values else ((), (), (), ())
+    nested = {tag: span for tag, span in spans.items() if isinstance(span, list)}
+    return _Layout(start, heads, is_head, struct.Struct(text).unpack_from, tags, vrs, nested, mark)
+
+
+_recent: collections.deque[_Layout] = collections.deque(maxlen=64)
 
 
 def _cut(spans: Spans, data: bytes) -> Elements:
@@ -187,11 +219,6 @@ class _Parser:
         self.data, self.coding = data, _CODINGS[endian]
         self.begun: list[tuple[int, int]] = []  # where each element's first bytes begin and end
         self.items = 0
-
-    def heads(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the places of all elements' first bytes, and these bytes."""
-        places = np.concatenate([np.arange(start, end) for start, end in self.begun])
-        return places, np.frombuffer(self.data, np.uint8)[places]
 
     def parse(self, pos: int, end: int, explicit: bool, spans: Spans, depth: int) -> Mark:
         """Parses elements until the data end, or up to pixel data or the end of an item."""

@@ -2,8 +2,8 @@
 
 import itertools
 import math
+import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -52,15 +52,29 @@ def read_all_pixels(frames: Sequence[Frame]) -> Iterator[tuple[int, np.ndarray |
     """
     order = sorted(range(len(frames)), key=lambda i: (frames[i].source.path, frames[i].source.member, i))
     for path, group in itertools.groupby(order, key=lambda i: frames[i].source.path):
-        yield from _read_file(path, frames, list(group))
+        places = list(group)
+        read_file = _read_archive if frames[places[0]].source.member else _read_file
+        yield from read_file(path, frames, places)
 
 
 def _read_file(path: str, frames: Sequence[Frame], places: list[int]) -> Iterator[tuple[int, np.ndarray | DicomError]]:
+    try:
+        file = open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb", buffering=0)  # noqa: SIM115 (closed below)
+    except OSError as error:
+        yield from _failed(frames, places, type(error).__name__)
+        return
+    with file:
+        yield from _read_object(file, frames, places)
+
+
+def _read_archive(
+    path: str, frames: Sequence[Frame], places: list[int]
+) -> Iterator[tuple[int, np.ndarray | DicomError]]:
     members: dict[str, list[int]] = {}
     for i in places:
         members.setdefault(frames[i].source.member, []).append(i)
     try:
-        for opened in open_sources(Path(path), None if "" in members else members.keys()):
+        for opened in open_sources(path, members.keys()):
             for_file = members.pop(opened.source.member, [])
             if opened.file is not None:
                 yield from _read_object(opened.file, frames, for_file)
@@ -126,7 +140,7 @@ class _Decoder:
         self.last: tuple[int, np.ndarray] | None = None
 
     def __call__(self, frame: Frame) -> np.ndarray:
-        index = frame.pixels.index
+        index = frame.pixels.frame_index
         if self.last is None or self.last[0] != index:
             self.last = index, self._decode(frame, index)
         return self.last[1]
@@ -164,4 +178,6 @@ def _clean(values: np.ndarray, frame: Frame) -> np.ndarray:
     above, unused = width - 1 - pixels.high_bit, width - pixels.bits
     if unused <= 0 or (pixels.encoding == "encapsulated" and values.dtype.kind == "u"):
         return values
+    if values.dtype.kind == "u" and above == unused:
+        return values & ((1 << pixels.bits) - 1)
     return (values << above) >> unused

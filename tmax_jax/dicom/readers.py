@@ -3,6 +3,7 @@
 Every reader takes the object's header and returns frames; a new kind of object is a new entry.
 """
 
+import functools
 import re
 import zlib
 from collections.abc import Callable, Iterator
@@ -11,9 +12,10 @@ from typing import BinaryIO
 
 from pydicom.uid import RE_VALID_UID, UID, ExplicitVRLittleEndian
 
-from tmax_jax.dicom.elements import Elements, Header
+from tmax_jax.dicom.elements import Header
 from tmax_jax.dicom.enhanced import read_enhanced
-from tmax_jax.dicom.header import DamagedError, DicomError, Frame, Object, SkippedError, make_frame
+from tmax_jax.dicom.frame import make_frame
+from tmax_jax.dicom.header import DamagedError, DicomError, Frame, Object, SkippedError
 from tmax_jax.dicom.mosaic import read_grid, read_mosaic
 from tmax_jax.dicom.parser import (
     PIXEL_TAGS,
@@ -35,7 +37,7 @@ _DEFLATED = "1.2.840.10008.1.2.1.99"
 _NATIVE = ("1.2.840.10008.1.2", ExplicitVRLittleEndian, _BIG_ENDIAN, _DEFLATED)
 
 
-def read_sources(path: Path, name: str) -> Iterator[Frame | DicomError]:
+def read_sources(path: str | Path, name: str) -> Iterator[Frame | DicomError]:
     """Reads the images of a file, or of every member of an archive.
 
     Args:
@@ -152,7 +154,7 @@ def _read_header(opened: Opened, file: BinaryIO, name: str, header: Header) -> t
     sop_class = header.text("SOPClassUID")
     if not sop_class:
         raise SkippedError(f"{name}: not a DICOM image")
-    known = bool(re.match(RE_VALID_UID, syntax)) and UID(syntax).type == "Transfer Syntax"
+    known = _is_transfer_syntax(syntax)
     if sop_class in READERS and mark.tag and mark.length != UNDEFINED and syntax and not known:
         raise DicomError(f"{name}: no decoder knows the transfer syntax {uid_name(syntax)}; export it uncompressed")
     encapsulated = mark.length == UNDEFINED or (known and syntax not in _NATIVE)
@@ -170,6 +172,11 @@ def _read_header(opened: Opened, file: BinaryIO, name: str, header: Header) -> t
     return sop_class, found
 
 
+@functools.lru_cache(64)
+def _is_transfer_syntax(uid: str) -> bool:
+    return bool(re.match(RE_VALID_UID, uid)) and UID(uid).type == "Transfer Syntax"
+
+
 def _read_meta(data: bytes, name: str) -> tuple[int, str]:
     """Returns where the data set begins, and the transfer syntax where the file says one."""
     start = 132 if data[128:132] == b"DICM" else 0
@@ -178,14 +185,12 @@ def _read_meta(data: bytes, name: str) -> tuple[int, str]:
         raise SkippedError(f"{name}: not a DICOM image")
     if group != b"\2\0":
         return start, ""
-    elements: Elements = {}
     if not is_explicit(data, start):
         raise SkippedError(f"{name}: not a DICOM image")
     try:
-        end = parse_meta(data, start, elements)
+        return parse_meta(data, start)
     except CutError as error:
         raise SkippedError(f"{name}: its meta information is cut") from error
-    return end, Header(elements, "<").text("TransferSyntaxUID")
 
 
 def uid_name(uid: str) -> str:

@@ -194,6 +194,11 @@ _CONSTANT: dict[str, Callable[[Frame], Any]] = {
 
 
 def _check_constant(frames: Sequence[Frame]) -> None:
+    alike = {}  # one of all frames that agree to the last digit, which nearly all do
+    for frame in frames:
+        same = frame.shape, frame.orientation, frame.pixel_spacing_mm, frame.echo_time_ms, frame.flip_angle_deg
+        alike.setdefault((*same, frame.b_value, frame.image_type, frame.component), frame)
+    frames = list(alike.values())
     for what, value_of in _CONSTANT.items():
         values = sorted({str(value_of(frame)) for frame in frames})
         if len(values) > 1 and not (what == "image orientation" and _same_orientation(frames)):

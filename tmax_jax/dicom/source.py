@@ -9,12 +9,13 @@ import dataclasses
 import gzip
 import io
 import lzma
+import os
 import stat
 import tarfile
 import zipfile
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 MAX_MEMBERS = 200_000  # of an archive
 MAX_MEMBER_BYTES = 2**28  # of one member, unpacked
@@ -35,8 +36,7 @@ _DAMAGED = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """Where the bytes of a DICOM object are."""
 
     path: str
@@ -53,7 +53,7 @@ class Opened:
     problem: str = ""
 
 
-def open_sources(path: Path, wanted: Collection[str] | None = None) -> Iterator[Opened]:
+def open_sources(path: str | Path, wanted: Collection[str] | None = None) -> Iterator[Opened]:
     """Opens a file, or the members of an archive one after the other.
 
     Args:
@@ -66,12 +66,12 @@ def open_sources(path: Path, wanted: Collection[str] | None = None) -> Iterator[
     Example:
       `[opened.source.member for opened in open_sources(Path("export.zip"))]`
     """
-    found = path.lstat()
-    source = Source(str(path))
+    path = os.fspath(path)
+    found, source = os.lstat(path), Source(path)
     if not stat.S_ISREG(found.st_mode):
         yield Opened(source, 0, None, "not a regular file, not opened")
         return
-    with path.open("rb", buffering=0) as file:
+    with open(path, "rb", buffering=0) as file:
         magic = file.read(512)
         file.seek(0)
         members = _members(file, magic, wanted)
@@ -89,7 +89,7 @@ def open_sources(path: Path, wanted: Collection[str] | None = None) -> Iterator[
                     return
                 if wanted is not None and name not in wanted:
                     continue
-                yield _open_member(Source(str(path), name), size, read, problem)
+                yield _open_member(Source(path, name), size, read, problem)
         except _DAMAGED as error:
             yield Opened(source, 0, None, f"a damaged archive ({type(error).__name__})")
 
