@@ -76,7 +76,7 @@ def write_case(store: str | Path, case: Case) -> None:
       ['case-0001']
     """
     _check_shapes(case)
-    root = _open(store)
+    root = open_place(store)
     if not _exists(root, "zarr.json"):
         _write_group(root, {"schema_version": SCHEMA_VERSION})
     folder = _folder(store)
@@ -122,7 +122,7 @@ def read_case(store: str | Path, case_id: str, *, maps: Sequence[str] | None = (
         raise CohortError(
             f"{case_id} of {store} has no map {', '.join(missing)}; it has: {', '.join(stored) or 'none'}"
         )
-    place = _open(store) / f"{case_id}/"
+    place = open_place(store) / f"{case_id}/"
     try:
         arrays = [name for name in _AXES if _exists(place, f"{name}/zarr.json")] + [f"maps/{name}" for name in names]
         opened = {name: ts.open(_ZARR, kvstore=place / f"{name}/", open=True, context=_CONTEXT) for name in arrays}
@@ -144,7 +144,7 @@ def read_case(store: str | Path, case_id: str, *, maps: Sequence[str] | None = (
 
 def has_case(store: str | Path, case_id: str) -> bool:
     """Returns whether the case is there, whole; False where there is no store."""
-    return _exists(_open(store), f"{case_id}/zarr.json")
+    return _exists(open_place(store), f"{case_id}/zarr.json")
 
 
 def read_attributes(store: str | Path, case_id: str) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def list_cases(store: str | Path) -> list[str]:
     Raises:
       CohortError: there is no store.
     """
-    root = _open(store)
+    root = open_place(store)
     if not _exists(root, "zarr.json"):
         raise CohortError(
             f"there is no cohort at {store}; make one with: python -m tmax_jax.convert --dicom_dir=DIR --out={store}"
@@ -203,7 +203,7 @@ def path_beside(store: str | Path, ending: str) -> Path:
     return folder.with_name(f"{folder.name}{ending}")
 
 
-def _open(store: str | Path) -> ts.KvStore:
+def open_place(store: str | Path) -> ts.KvStore:
     """Opens a place; keys are relative to it."""
     return ts.KvStore.open(_spec(store), context=_CONTEXT).result()
 
@@ -236,7 +236,7 @@ def _folder(store: str | Path) -> Path | None:
 def _read_group(store: str | Path, case_id: str) -> tuple[dict[str, Any], bytes]:
     """Reads a case's attributes, and what changes whenever they are written."""
     try:
-        found = _open(store).read(f"{case_id}/zarr.json").result()
+        found = open_place(store).read(f"{case_id}/zarr.json").result()
     except ValueError as error:
         raise CohortError(f"{store} cannot be read: {error}") from error
     if found.state == "missing":
@@ -276,7 +276,7 @@ def _write(place: ts.KvStore, case: Case) -> None:
     }
     arrays = {name: (getattr(case, name), axes) for name, axes in _AXES.items() if getattr(case, name) is not None}
     arrays |= {f"maps/{name}": (values.astype(np.float32, copy=False), _MAP_AXES) for name, values in case.maps.items()}
-    writes = [_write_array(place / f"{name}/", values, axes) for name, (values, axes) in arrays.items()]
+    writes = [write_array(place / f"{name}/", values, axes) for name, (values, axes) in arrays.items()]
     for write in writes:
         write.result()
     _write_group(place / "maps/", {})
@@ -288,7 +288,10 @@ def _write_group(place: ts.KvStore, attributes: dict[str, Any]) -> None:
     place.write("zarr.json", f"{text}\n".encode()).result()
 
 
-def _write_array(place: ts.KvStore, values: np.ndarray, axes: Sequence[str]) -> ts.Future[None]:
+def write_array(
+    place: ts.KvStore, values: np.ndarray, axes: Sequence[str], attributes: dict[str, Any] | None = None
+) -> ts.Future[None]:
+    """Writes one array of a case: one shard, a chunk a slice. What comes back is done when it is written."""
     dtype = values.dtype
     blosc = {"cname": "zstd", "clevel": 1, "shuffle": "bitshuffle", "typesize": dtype.itemsize}
     inner = {
@@ -304,6 +307,7 @@ def _write_array(place: ts.KvStore, values: np.ndarray, axes: Sequence[str]) -> 
         "dimension_names": list(axes),
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(values.shape)}},
         "codecs": [{"name": "sharding_indexed", "configuration": inner}],
+        "attributes": attributes or {},
     }
     array = ts.open(_ZARR | {"metadata": metadata}, kvstore=place, create=True, context=_CONTEXT).result()
     return array.write(np.ascontiguousarray(values)).commit
