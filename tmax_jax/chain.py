@@ -32,6 +32,9 @@ class Options(NamedTuple):
     smooth: bool = False
 
 
+NO_OPTIONS = Options()
+
+
 class Curves(NamedTuple):
     """One scan's concentration, where it counts, and what was assumed or found on the way."""
 
@@ -50,7 +53,7 @@ def _no_stage(_: str) -> AbstractContextManager[object]:
     return nullcontext()
 
 
-def find_curves(case: Case, options: Options = Options(), *, stage: Stage = _no_stage) -> Curves:
+def find_curves(case: Case, options: Options = NO_OPTIONS, *, stage: Stage = _no_stage) -> Curves:
     """Turns a case's signal into concentration curves and finds the brain.
 
     Args:
@@ -95,8 +98,8 @@ def find_curves(case: Case, options: Options = Options(), *, stage: Stage = _no_
         brain = perfusion.brain_mask(curves, case.mask, arrival_frame=float(arrival))
         if not brain.any():
             raise PerfusionError(
-                "no brain found: no connected region in which the curves rise above their noise after the bolus arrives."
-                " Check that this is the series with contrast agent"
+                "no brain found: no connected region in which the curves rise above their noise after the bolus"
+                " arrives. Check that this is the series with contrast agent"
             )
         inside = jnp.asarray(brain)
         ventricles, vessels = _fluid_and_vessels(curves, scan.baseline, inside)
@@ -148,11 +151,10 @@ def classical_maps(curves: Curves, artery: jax.Array, method: str) -> perfusion.
       method: one of `perfusion.METHODS`.
 
     Returns:
-      The maps on the host, 0 outside the tissue.
+      The maps, 0 outside the tissue.
     """
     arrival_s = curves.bolus.arrival * curves.dt
-    found = _maps(curves.concentration, artery, jnp.asarray(curves.tissue), curves.dt, arrival_s, method)
-    return perfusion.Maps(*map(np.asarray, found))
+    return _maps(curves.concentration, artery, jnp.asarray(curves.tissue), curves.dt, arrival_s, method)
 
 
 @functools.partial(jax.jit, static_argnames="method")

@@ -3,7 +3,6 @@
 import importlib.metadata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -18,14 +17,7 @@ ROWS = {"sSVD": "ssvd", "cSVD": "csvd", "oSVD": "osvd", "Tikhonov": "tikhonov"} 
 _TRUTH = "truth.zarr"
 
 
-class Estimates(NamedTuple):
-    """What the classical methods make of some cases."""
-
-    tmax_s: dict[str, list[np.ndarray | None]]  # by row, float32 [z, y, x] a case; None where no map can be made
-    problems: dict[str, str]  # of cases without maps: why
-
-
-def tmax_estimates(store: str | Path, case_ids: Sequence[str], console: Console) -> Estimates:
+def tmax_estimates(store: str | Path, case_ids: Sequence[str], console: Console) -> dict[str, list[np.ndarray | None]]:
     """Returns the classical Tmax maps of cases: those that the store has, else computed and added to it.
 
     Several jobs may do so at once: a map is there whole or not at all, and all write the same one. A store that
@@ -34,20 +26,20 @@ def tmax_estimates(store: str | Path, case_ids: Sequence[str], console: Console)
     Args:
       store: of the cohort.
       case_ids: of it.
-      console: is told how many are computed.
+      console: is told how many are computed, and of whom no map can be made.
 
     Returns:
-      The maps, in the order of the cases.
+      float32 `[z, y, x]` in seconds by the rows' names, in the order of the cases; None where no bolus or no artery is
+      found.
     """
     found = [_kept(store, case_id) for case_id in case_ids]
     if missing := sum(maps is None for maps in found):
         console.print(f"Computing the classical Tmax maps of {missing} patients")
     found = [_computed(store, case_id) if maps is None else maps for case_id, maps in zip(case_ids, found, strict=True)]
-    problems = {case_id: maps for case_id, maps in zip(case_ids, found, strict=True) if isinstance(maps, str)}
-    tmax_s = {row: [None if isinstance(maps, str) else maps[row] for maps in found] for row in ROWS}
-    for case_id, problem in problems.items():
-        console.print(f"[yellow]{case_id} has no classical map: {problem}[/]", highlight=False)
-    return Estimates(tmax_s, problems)
+    for case_id, maps in zip(case_ids, found, strict=True):
+        if isinstance(maps, str):
+            console.print(f"[yellow]{case_id} has no classical map: {maps}[/]", highlight=False)
+    return {row: [None if isinstance(maps, str) else maps[row] for maps in found] for row in ROWS}
 
 
 def true_delays_s(store: str | Path, case_ids: Sequence[str]) -> list[np.ndarray] | None:

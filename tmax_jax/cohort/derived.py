@@ -18,9 +18,7 @@ from tmax_jax.cohort.store import CohortError, open_place, read_attributes, writ
 _AXES = ("z", "y", "x")
 
 
-def write_derived(
-    store: str | Path, case_id: str, name: str, values: np.ndarray, described: Mapping[str, Any]
-) -> None:
+def write_derived(store: str | Path, case_id: str, name: str, values: np.ndarray, described: Mapping[str, Any]) -> None:
     """Adds a map to a case, whole or not at all; of several writers at once the last one's stays.
 
     Args:
