@@ -27,6 +27,7 @@ QUIET = Console(quiet=True)
 def _store_folder() -> tempfile.TemporaryDirectory[str]:
     folder = tempfile.TemporaryDirectory()
     convert_cohort(cohort_folder() / "dicom", Path(folder.name) / "cohort.zarr", Rules(), 1, QUIET)
+    (Path(folder.name) / "truth.zarr").symlink_to(cohort_folder() / "truth.zarr")
     return folder
 
 
@@ -55,7 +56,8 @@ def test_every_patient_is_scored_once_by_a_model_that_did_not_train_on_them(fini
     folds = read_json(finished / "folds.json")
     run = read_run(finished)
     methods = {row.method for row in run.cases}
-    assert methods == {"two_layer", "predict zero", "predict training mean", "time to peak"}
+    trivial = {"predict zero", "predict training mean", "time to peak"}
+    assert methods == {"two_layer", *trivial, "sSVD", "cSVD", "oSVD", "Tikhonov"}
     scored = [row.case for row in run.cases if row.method == "two_layer"]
     assert sorted([*scored, folds["holdout"]]) == list_cases(store())
     for row in run.cases:
@@ -65,9 +67,10 @@ def test_every_patient_is_scored_once_by_a_model_that_did_not_train_on_them(fini
 
 def test_the_run_folder_holds_what_was_promised(finished):
     names = {str(path.relative_to(finished)) for path in finished.rglob("*") if "checkpoints" not in str(path)}
-    wanted = {"config.json", "environment.json", "folds.json", "results.csv", "summary.json"}
+    wanted = {"config.json", "environment.json", "folds.json", "results.csv", "results_true_delay.csv", "summary.json"}
     wanted |= {f"figures/{name}.png" for name in ("holdout", "learning_curves", "agreement")}
-    wanted |= {f"{part}/{name}" for part in ("fold-0", "fold-1", "final") for name in ("cases.csv", "metrics.jsonl")}
+    each = ("cases.csv", "cases_true_delay.csv", "metrics.jsonl")
+    wanted |= {f"{part}/{name}" for part in ("fold-0", "fold-1", "final") for name in each}
     assert wanted | {"final/holdout.npz"} <= names
     assert read_json(finished / "summary.json")["data"] == "phantom"
     assert [record["epoch"] for record in read_records(finished / "fold-0" / "metrics.jsonl")] == [1, 2, 3]

@@ -59,7 +59,7 @@ def test_a_writer_killed_at_any_step_leaves_the_old_case_or_the_new_one(tmp_path
         remove_abandoned(store)
         found = read_case(store, "case-0001").perfusion
         assert found is not None
-        outcomes.append([np.array_equal(found, make_case(seed=seed).perfusion) for seed in (0, 1)])
+        outcomes.append([np.array_equal(found, np.asarray(make_case(seed=seed).perfusion)) for seed in (0, 1)])
         write_case(store, make_case(seed=1))
         np.testing.assert_array_equal(read_case(store, "case-0001").perfusion, make_case(seed=1).perfusion)
     assert all(sum(which) == 1 for which in outcomes)

@@ -16,15 +16,17 @@ import numpy as np
 from rich.console import Console
 
 from tmax_jax import baselines
+from tmax_jax.classical import tmax_estimates, true_delays_s
 from tmax_jax.cohort.batches import Cohort, batched, case_order, read_cohort, take, trainable_cases
 from tmax_jax.cohort.folds import Folds, make_folds, read_folds, write_folds
 from tmax_jax.cohort.store import list_cases
 from tmax_jax.defaults import Config
-from tmax_jax.metrics import defined, map_values, sum_values
+from tmax_jax.metrics import defined, sum_values
 from tmax_jax.parts import ExperimentError, Parts, build
 from tmax_jax.results.environment import describe_environment
 from tmax_jax.results.progress import FitProgress
 from tmax_jax.results.records import (
+    TRUE_DELAY,
     CaseRow,
     append_record,
     keep_records,
@@ -33,6 +35,7 @@ from tmax_jax.results.records import (
     write_json,
 )
 from tmax_jax.results.scalars import open_scalars
+from tmax_jax.scoring import predict_maps, score_maps
 from tmax_jax.training.checkpoint import open_checkpoints, restore_epoch
 from tmax_jax.training.loop import best_epoch, fit, is_out_of_patience
 from tmax_jax.training.sharding import Shardings, put_batch
@@ -182,17 +185,25 @@ def run_part(
     if name == FINAL:
         _write_holdout(folder / "holdout.npz", cohort, int(scored_indices[0]), predict, shardings)
     predictors = {config.name: predict} | baselines.predictors(cohort, train_indices, parts.task, shardings)
-    rows = [
-        CaseRow(method, number, case, values)
-        for method, predictor in predictors.items()
-        for case, values in zip(scored, score(predictor, cohort, scored_indices, shardings, maps=True), strict=True)
-    ]
-    write_cases(folder / "cases.csv", rows)  # last: its presence says that the part is done
+    maps_s = {
+        method: predict_maps(predictor, cohort, scored_indices, shardings) for method, predictor in predictors.items()
+    }
+    maps_s |= tmax_estimates(config.data.store, scored, console)
+    delays_s = true_delays_s(config.data.store, scored)
+    for path, truth_s in ((folder / TRUE_DELAY, delays_s), (folder / "cases.csv", None)):
+        if path.name == TRUE_DELAY and truth_s is None:
+            continue
+        rows = [
+            CaseRow(method, number, case, values)
+            for method, predicted_s in maps_s.items()
+            for case, values in zip(
+                scored, score_maps(predicted_s, cohort, scored_indices, parts.task, truth_s=truth_s), strict=True
+            )
+        ]
+        write_cases(path, rows)  # cases.csv last: its presence says that the part is done
 
 
-def score(
-    predictor: Predictor, cohort: Cohort, indices: np.ndarray, shardings: Shardings, *, maps: bool = False
-) -> list[dict[str, float]]:
+def score(predictor: Predictor, cohort: Cohort, indices: np.ndarray, shardings: Shardings) -> list[dict[str, float]]:
     """Predicts cases and scores each of them once, padding left out.
 
     Args:
@@ -200,22 +211,16 @@ def score(
       cohort: in memory.
       indices: int64 `[case]`.
       shardings: of a batch.
-      maps: also the metrics that need the maps on the host, such as distances of surfaces: too slow for every epoch.
 
     Returns:
-      The metrics of each case, in the order of `indices`.
+      The metrics of each case, in the order of `indices`, without those that need the maps on the host, such as
+      distances of surfaces: too slow for every epoch. `score_maps` has them all.
     """
     rows = []
     for row in batched(indices, shardings.batch_size):
-        prediction_s, sums = predictor(put_batch(take(cohort, row), shardings))
+        _, sums = predictor(put_batch(take(cohort, row), shardings))
         values = sum_values(sums)
-        prediction_s = jax.device_get(prediction_s) if maps else None
-        for place in np.flatnonzero(row >= 0):
-            rows.append({name: float(value[place]) for name, value in values.items()})
-            if prediction_s is not None:
-                case = row[place]
-                truth = cohort.tmax_s[case], cohort.mask[case], cohort.spacing_mm[case].tolist()
-                rows[-1] |= map_values(prediction_s[place], *truth)
+        rows += [{name: float(value[place]) for name, value in values.items()} for place in np.flatnonzero(row >= 0)]
     return rows
 
 

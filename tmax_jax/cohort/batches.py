@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tmax_jax.cohort.store import CohortError, read_attributes, read_case
+from tmax_jax.cohort.store import Case, CohortError, read_attributes, read_case
 
 PADDING = -1  # the index of a place in the last batch that no case fills
 
@@ -50,7 +50,11 @@ def read_cohort(store: str | Path, case_ids: Sequence[str]) -> Cohort:
     Example:
       `read_cohort("cohort.zarr", list_cases("cohort.zarr"))`
     """
-    cases = [read_case(store, case_id, maps=None) for case_id in case_ids]
+    return gather([read_case(store, case_id, maps=None) for case_id in case_ids], store)
+
+
+def gather(cases: Sequence[Case], store: str | Path) -> Cohort:
+    """Puts cases together that training or prediction needs; arguments, result and errors as `read_cohort`."""
     without = [case.case_id for case in cases if "tmax" not in case.maps]
     if without:
         raise CohortError(
@@ -71,7 +75,7 @@ def read_cohort(store: str | Path, case_ids: Sequence[str]) -> Cohort:
     kinds = {case.attributes["data"] for case in cases}
     dtype = np.result_type(*(perfusion.dtype for perfusion in images.values()))
     return Cohort(
-        case_ids=tuple(case_ids),
+        case_ids=tuple(case.case_id for case in cases),
         perfusion=tuple(perfusion.astype(dtype, copy=False) for perfusion in images.values()),
         mask=tuple(case.mask for case in cases),
         tmax_s=tuple(case.maps["tmax"] for case in cases),

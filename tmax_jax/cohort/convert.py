@@ -49,7 +49,9 @@ def convert_patient(patient: Patient, case_id: str, store: str | Path, rules: Ru
     if outcome:
         return outcome
     try:
-        outcome = _convert(patient, case_id, store, rules, fingerprint)
+        case, outcome = read_patient(patient, case_id, rules)
+        if case:
+            write_case(store, case)
     except DicomError as error:
         outcome = Outcome(case_id, "refused", len(patient.frames), 0, (str(error),))
     except (OSError, ValueError, MemoryError) as error:  # a full disk, a bad file: the other patients go on
@@ -104,18 +106,31 @@ def describe_holes(series: Series) -> str:
     return ", ".join(parts[:_SHOWN_HOLES]) + more if parts else "images that cannot be read"
 
 
-def _convert(patient: Patient, case_id: str, store: str | Path, rules: Rules, fingerprint: str) -> Outcome:
+def read_patient(patient: Patient, case_id: str, rules: Rules) -> tuple[Case | None, Outcome]:
+    """Makes one patient's files a case in memory.
+
+    Args:
+      patient: of `scan`.
+      case_id: the pseudonym.
+      rules: see there.
+
+    Returns:
+      The case, None where too much is missing; and the outcome, which says so and names what else was found.
+
+    Raises:
+      DicomError: files that cannot be read, or that do not say which series is meant.
+    """
     choice = choose(patient, rules)
     perfusion, findings = choice.perfusion, [*choice.findings, *choice.perfusion.findings]
     found, expected = len(perfusion.frames), perfusion.expected
     notes = missing_note(perfusion, found, rules)
     if notes:
-        return Outcome(case_id, "dropped", found, expected, notes)
+        return None, Outcome(case_id, "dropped", found, expected, notes)
     stored, inserted, damaged = read_stored(perfusion)
     found = int((~inserted).sum())
     notes = missing_note(perfusion, found, rules)
     if notes:
-        return Outcome(case_id, "dropped", found, expected, (*notes, *damaged))
+        return None, Outcome(case_id, "dropped", found, expected, (*notes, *damaged))
     values, scale, not_finite = to_real(perfusion, stored, inserted)
     del stored
     findings += _counted(perfusion, inserted, not_finite, rules)
@@ -145,13 +160,13 @@ def _convert(patient: Patient, case_id: str, store: str | Path, rules: Rules, fi
         "data": "phantom" if PHANTOM_MODEL in frame.model else "real",
         "rules": dataclasses.asdict(rules),
         "software_version": importlib.metadata.version("tmax_jax"),
-        "fingerprint": fingerprint,
+        "fingerprint": patient.fingerprint(),
     }
     mask = foreground_mask(values, inserted, threshold=rules.threshold)
     if rules.repair == "interpolate" and inserted.any():
         interpolate_missing(values, inserted, times_s)
-    write_case(store, Case(case_id, values, mask, inserted, maps, attributes, scale))
-    return Outcome(case_id, "converted", found, expected, (*findings, *damaged))  # files' names stay out of the store
+    case = Case(case_id, values, mask, inserted, maps, attributes, scale)
+    return case, Outcome(case_id, "converted", found, expected, (*findings, *damaged))  # files' names: not in the case
 
 
 def _counted(perfusion: Series, inserted: np.ndarray, not_finite: int, rules: Rules) -> list[str]:

@@ -103,20 +103,31 @@ def convert_nifti(patient: NiftiPatient, case_id: str, store: str | Path, rules:
         unchanged = unchanged_case(store, case_id, fingerprint, rules)
         if unchanged:
             return unchanged
-        case = _read_patient(patient, case_id, rules)
-        found, expected = case.attributes["images_found"], case.attributes["images_expected"]
-        if (missing := expected - found) > rules.max_missing * expected:
-            share = f"{missing / expected:.1%} > {rules.max_missing:.0%}"
-            return Outcome(case_id, "dropped", found, expected, (f"{missing} of {expected} images missing ({share})",))
-        case.attributes["fingerprint"] = fingerprint
-        write_case(store, case)
+        case, outcome = read_nifti(patient, case_id, rules)
+        if case:
+            case.attributes["fingerprint"] = fingerprint
+            write_case(store, case)
     except (OSError, ValueError, MemoryError) as error:  # a full disk, a bad file: the other patients go on
         reason = str(error) if isinstance(error, CohortError) else f"{type(error).__name__}: {error}"
         return Outcome(case_id, "refused", 0, 0, (reason,))
-    return Outcome(case_id, "converted", found, expected, tuple(case.attributes["findings"]))
+    return outcome
 
 
-def _read_patient(patient: NiftiPatient, case_id: str, rules: Rules) -> Case:
+def read_nifti(patient: NiftiPatient, case_id: str, rules: Rules) -> tuple[Case | None, Outcome]:
+    """Makes one patient's images a case in memory; arguments and result as `read_patient`.
+
+    Raises:
+      CohortError: images or sidecars that cannot be used.
+    """
+    case = _read_images(patient, case_id, rules)
+    found, expected = case.attributes["images_found"], case.attributes["images_expected"]
+    if (missing := expected - found) > rules.max_missing * expected:
+        note = f"{missing} of {expected} images missing ({missing / expected:.1%} > {rules.max_missing:.0%})"
+        return None, Outcome(case_id, "dropped", found, expected, (note,))
+    return case, Outcome(case_id, "converted", found, expected, tuple(case.attributes["findings"]))
+
+
+def _read_images(patient: NiftiPatient, case_id: str, rules: Rules) -> Case:
     for what, paths, wanted in (("perfusion image", patient.perfusion, {1}), ("Tmax map", patient.tmax, {0, 1})):
         if len(paths) not in wanted:
             names = ", ".join(str(path.relative_to(patient.root)) for path in paths) or "none"

@@ -204,9 +204,9 @@ def _write(place: ts.KvStore, case: Case) -> None:
     }
     arrays = {name: (getattr(case, name), axes) for name, axes in _AXES.items() if getattr(case, name) is not None}
     arrays |= {f"maps/{name}": (values.astype(np.float32, copy=False), _MAP_AXES) for name, values in case.maps.items()}
-    scales = {"perfusion": case.scale}
+    attributes = {} if case.scale == 1 else {"perfusion": {"scale_factor": case.scale}}  # as xarray and netCDF know it
     writes = [
-        _write_array(place / f"{name}/", values, axes, scales.get(name, 1.0)) for name, (values, axes) in arrays.items()
+        write_array(place / f"{name}/", values, axes, attributes.get(name)) for name, (values, axes) in arrays.items()
     ]
     for write in writes:
         write.result()
@@ -219,7 +219,10 @@ def _write_group(place: ts.KvStore, attributes: dict[str, Any]) -> None:
     place.write("zarr.json", f"{text}\n".encode()).result()
 
 
-def _write_array(place: ts.KvStore, values: np.ndarray, axes: Sequence[str], scale: float) -> ts.Future[None]:
+def write_array(
+    place: ts.KvStore, values: np.ndarray, axes: Sequence[str], attributes: dict[str, Any] | None = None
+) -> ts.Future[None]:
+    """Writes one array of a case: one shard, a chunk a slice. What comes back is done when it is written."""
     dtype = values.dtype
     packer = "zstd" if dtype.kind == "f" else "lz4"  # of a scanner's integers lz4 leaves a tenth more, in half the time
     blosc = {"cname": packer, "clevel": 1, "shuffle": "bitshuffle", "typesize": dtype.itemsize}
@@ -236,7 +239,7 @@ def _write_array(place: ts.KvStore, values: np.ndarray, axes: Sequence[str], sca
         "dimension_names": list(axes),
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(values.shape)}},
         "codecs": [{"name": "sharding_indexed", "configuration": inner}],
-        "attributes": {} if scale == 1 else {"scale_factor": scale},  # as xarray and netCDF know it
+        "attributes": attributes or {},
     }
     array = ts.open(_ZARR | {"metadata": metadata}, kvstore=place, create=True, context=CONTEXT).result()
     return array.write(np.ascontiguousarray(values)).commit

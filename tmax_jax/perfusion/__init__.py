@@ -5,6 +5,7 @@ stages before it are in `motion`, `leakage`, `smoothing` and `masks`.
 """
 
 from tmax_jax.perfusion.arrival import PerfusionError, bolus_arrival, find_bolus, piecewise_arrival, require_bolus
+from tmax_jax.perfusion.brain import brain_mask
 from tmax_jax.perfusion.clinical import clinical_summary
 from tmax_jax.perfusion.curves import draw_scan
 from tmax_jax.perfusion.deconvolution import METHODS, deconvolve
@@ -20,6 +21,7 @@ __all__ = [
     "Maps",
     "PerfusionError",
     "bolus_arrival",
+    "brain_mask",
     "clinical_summary",
     "deconvolve",
     "draw_scan",

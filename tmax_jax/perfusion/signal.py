@@ -107,7 +107,8 @@ def signal_to_concentration(
         raise ValueError("a second echo needs both its signal and its echo time; one of them is missing")
     signal = signal.astype(jnp.promote_types(signal.dtype, jnp.float32))
     present = jnp.broadcast_to(True if inserted is None else ~inserted, signal.shape)
-    signal = fill_missing(signal, present)
+    if inserted is not None:
+        signal = fill_missing(signal, present)
     mean_curve = jnp.sum(jnp.where(mask[..., None], signal, 0.0), axis=range(mask.ndim)) / jnp.maximum(jnp.sum(mask), 1)
     bolus = find_bolus(jax.lax.stop_gradient(mean_curve))
     last = bolus.arrival.astype(jnp.int32)

@@ -4,13 +4,14 @@ import csv
 import dataclasses
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tmax_jax.metrics import METRICS
 
 COLUMNS = ("method", "fold", "case", *METRICS)  # of cases.csv
+TRUE_DELAY = "cases_true_delay.csv"  # the same, scored against the true delay: of simulated patients alone
 
 
 class RecordError(ValueError):
@@ -35,6 +36,7 @@ class Run:
     folds_sha256: str
     cases: list[CaseRow]  # of the validation patients of all folds
     holdout: list[CaseRow]
+    cases_true_delay: list[CaseRow]  # the validation patients against the true delay; none where it is not known
 
 
 def write_text(path: Path, text: str) -> None:
@@ -146,16 +148,26 @@ def read_run(folder: Path) -> Run:
     missing = [f"{name}/cases.csv" for name in names if not (folder / name / "cases.csv").exists()]
     if missing:
         raise RecordError(f"{folder} is not finished (no {', '.join(missing)}); run its command again to go on")
-    parts = [read_cases(folder / name / "cases.csv") for name in names]
+    *fold_parts, holdout = _read_parts(folder, names, expected, "cases.csv")
+    known = all((folder / name / TRUE_DELAY).exists() for name in names)
+    delay_parts = _read_parts(folder, names, expected, TRUE_DELAY)[:-1] if known else []
+    data = read_json(folder / "environment.json")["data"]
+    cases, cases_true_delay = ([row for part in parts for row in part] for parts in (fold_parts, delay_parts))
+    return Run(folder, data, folds["sha256"], cases, holdout, cases_true_delay)
+
+
+def _read_parts(
+    folder: Path, names: Sequence[str], expected: Sequence[Sequence[str]], file: str
+) -> list[list[CaseRow]]:
+    """Reads one file of each fold and of the final fit, and checks whose rows it holds."""
+    parts = [read_cases(folder / name / file) for name in names]
     for index, (name, wanted, rows) in enumerate(zip(names, expected, parts, strict=True)):
         keys = sorted((row.method, row.fold, row.case) for row in rows)
         if not rows or keys != sorted(
             (method, index, case) for method in {row.method for row in rows} for case in wanted
         ):
             raise RecordError(
-                f"{folder}/{name}/cases.csv does not hold one row a method for each of the {len(wanted)} patients"
+                f"{folder}/{name}/{file} does not hold one row a method for each of the {len(wanted)} patients"
                 f" that folds.json gives it; delete {name} and run the command again"
             )
-    *fold_parts, holdout = parts
-    data = read_json(folder / "environment.json")["data"]
-    return Run(folder, data, folds["sha256"], [row for part in fold_parts for row in part], holdout)
+    return parts

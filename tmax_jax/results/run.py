@@ -7,7 +7,7 @@ from rich.console import Console
 from tmax_jax.results.figures import save_figures
 from tmax_jax.results.records import read_run, write_json, write_text
 from tmax_jax.results.summary import results_csv, summarise, summary_json
-from tmax_jax.results.tables import results_table
+from tmax_jax.results.tables import TRUE_DELAY_NOTE, results_table
 
 
 def finish(workdir: Path, console: Console) -> None:
@@ -24,8 +24,19 @@ def finish(workdir: Path, console: Console) -> None:
     run = read_run(workdir)
     summaries = summarise(run.cases)
     write_text(workdir / "results.csv", results_csv(summaries))
-    write_json(workdir / "summary.json", summary_json(summaries, run.holdout, data=run.data))
+    true_delay = summarise(run.cases_true_delay)
+    summary = summary_json(summaries, run.holdout, data=run.data, true_delay=true_delay)
+    write_json(workdir / "summary.json", summary)
     figures = save_figures(workdir)
     console.print(results_table(summaries, title=f"{workdir.name}: cross-validation", data=run.data))
-    paths = [workdir / "results.csv", workdir / "summary.json", *figures]
+    if true_delay:
+        write_text(workdir / "results_true_delay.csv", results_csv(true_delay))
+        title = f"{workdir.name}: cross-validation, against the true delay"
+        console.print(results_table(true_delay, title=title, data=run.data, notes=[TRUE_DELAY_NOTE]))
+    paths = [
+        workdir / "results.csv",
+        *([workdir / "results_true_delay.csv"] if true_delay else []),
+        workdir / "summary.json",
+        *figures,
+    ]
     console.print("\n".join(f"  {path}" for path in paths), markup=False, highlight=False, soft_wrap=True)

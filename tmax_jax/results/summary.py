@@ -34,6 +34,7 @@ class Summary:
     patients: int
     values: Mapping[str, Spread]  # by the names of `METRICS`
     volumes: Mapping[str, float]  # agreement of the volumes above 6 s, see `volume_agreement`
+    without_map: int = 0  # patients of whom the method could make no map; they are in no mean
     cohort: str = ""  # a letter where a table has more than one cohort
 
 
@@ -63,16 +64,23 @@ def summarise(rows: Sequence[CaseRow]) -> list[Summary]:
     by_method: dict[str, list[CaseRow]] = {}
     for row in rows:
         by_method.setdefault(row.method, []).append(row)
+    mapped = {method: [row for row in cases if _has_map(row)] for method, cases in by_method.items()}
     return [
         Summary(
             method,
             folds=len({row.fold for row in cases}),
             patients=len(cases),
-            values={name: _spread(cases, name) for name in METRICS},
-            volumes=_volumes(cases),
+            values={name: _spread(mapped[method], name) for name in METRICS},
+            volumes=_volumes(mapped[method]),
+            without_map=len(cases) - len(mapped[method]),
         )
         for method, cases in by_method.items()
     ]
+
+
+def _has_map(row: CaseRow) -> bool:
+    """Whether the method made a map of the patient; a map that holds NaN has a true volume all the same."""
+    return not all(map(math.isnan, row.scores.values()))
 
 
 def _spread(cases: Sequence[CaseRow], name: str) -> Spread:
@@ -109,20 +117,27 @@ def results_csv(summaries: Sequence[Summary]) -> str:
     names = [f"{metric}_{part}" for metric in METRICS for part in Spread._fields]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["method", "cohort", "folds", "patients", *names])
+    writer.writerow(["method", "cohort", "folds", "patients", "without_map", *names])
     for row in summaries:
         values = [_finite(value) for metric in METRICS for value in row.values[metric]]
-        writer.writerow([row.method, row.cohort, row.folds, row.patients, *values])
+        writer.writerow([row.method, row.cohort, row.folds, row.patients, row.without_map, *values])
     return text.getvalue()
 
 
-def summary_json(summaries: Sequence[Summary], holdout: Sequence[CaseRow], *, data: str) -> dict[str, Any]:
+def summary_json(
+    summaries: Sequence[Summary],
+    holdout: Sequence[CaseRow],
+    *,
+    data: str,
+    true_delay: Sequence[Summary] = (),
+) -> dict[str, Any]:
     """Gathers a run's figures for other programs.
 
     Args:
       summaries: of `summarise`, the model first.
       holdout: one row a method, all of the holdout patient.
       data: "phantom", "real" or "mixed".
+      true_delay: the same methods against the true delay, where it is known.
 
     Returns:
       A value that strict JSON can hold: what is not finite is null.
@@ -132,13 +147,9 @@ def summary_json(summaries: Sequence[Summary], holdout: Sequence[CaseRow], *, da
         "model": summaries[0].method,
         "folds": summaries[0].folds,
         "patients": summaries[0].patients,
-        "methods": {
-            row.method: {
-                metric: {part: _finite(value) for part, value in row.values[metric]._asdict().items()}
-                for metric in METRICS
-            }
-            for row in summaries
-        },
+        "methods": _by_method(summaries),
+        "methods_true_delay": _by_method(true_delay),
+        "without_map": {row.method: row.without_map for row in summaries},
         "volumes_6s": {row.method: {part: _finite(value) for part, value in row.volumes.items()} for row in summaries},
         "holdout": {
             "case": holdout[0].case,
@@ -147,20 +158,30 @@ def summary_json(summaries: Sequence[Summary], holdout: Sequence[CaseRow], *, da
     }
 
 
+def _by_method(summaries: Sequence[Summary]) -> dict[str, Any]:
+    return {
+        row.method: {
+            metric: {part: _finite(value) for part, value in row.values[metric]._asdict().items()} for metric in METRICS
+        }
+        for row in summaries
+    }
+
+
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def summarise_runs(folders: Sequence[Path]) -> Comparison:
+def summarise_runs(folders: Sequence[Path], *, true_delay: bool = False) -> Comparison:
     """Puts several runs into one table: a row for each run's model, then the trivial rows once a cohort.
 
     Two runs share a cohort when their folds, their kind of data and their trivial rows are the same.
 
     Args:
       folders: of finished runs.
+      true_delay: score against the true delay, which simulated patients alone have.
 
     Returns:
-      The rows, those of a cohort together.
+      The rows, those of a cohort together; none with `true_delay` where a run does not know it.
 
     Raises:
       RecordError: what every folder that cannot be read lacks.
@@ -173,10 +194,12 @@ def summarise_runs(folders: Sequence[Path]) -> Comparison:
             errors.append(str(error))
     if errors:
         raise RecordError("\n".join(errors))
+    if true_delay and not all(run.cases_true_delay for run in runs):
+        return Comparison([], runs[0].data, [])
     cohorts: list[tuple[Run, list[Summary], list[Summary]]] = []  # first run, models, trivial rows
     names = [run.folder.name for run in runs]
     for run in runs:
-        model, *trivial = summarise(run.cases)
+        model, *trivial = summarise(run.cases_true_delay if true_delay else run.cases)
         label = run.folder.name if names.count(run.folder.name) == 1 else str(run.folder)
         model = dataclasses.replace(model, method=label if label == model.method else f"{label} ({model.method})")
         for first, models, known in cohorts:
