@@ -57,7 +57,7 @@ def build(config: Config) -> Parts:
         optimizer=_optimizer(config),
         loss=functools.partial(losses.LOSSES[name], **loss_options),
         task=Task(config.data.normalise, config.target.scale_s, over, config.target.strip, unit_s),
-        shardings=make_shardings(config.batch_size),
+        shardings=make_shardings(config.batch_size),  # until the rows of the images are known
         augmentation=Augmentation(**config.augment.to_dict()),
         ema_decay=config.ema_decay,
     )

@@ -114,7 +114,7 @@ def make_train_step(
 
     return jax.jit(
         train_step,
-        in_shardings=(shardings.replicated, shardings.per_case),
+        in_shardings=(shardings.replicated, None),  # a batch lies where it was put
         out_shardings=(shardings.replicated, shardings.replicated),
         donate_argnums=0,
     )
@@ -158,6 +158,6 @@ def make_predict_step(
 
     return jax.jit(
         predict_step,
-        in_shardings=(shardings.replicated, shardings.per_case),
-        out_shardings=(shardings.per_case, shardings.per_case),
+        in_shardings=(shardings.replicated, None),  # a batch lies where it was put
+        out_shardings=(shardings.per_row, shardings.per_case),
     )
