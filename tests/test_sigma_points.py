@@ -69,7 +69,7 @@ def test_moments_of_16_bit_images_are_exact():
     voxels = [*map(int, cohort().perfusion[2][inside][:, 3])]
     mean = sum(voxels) / len(voxels)
     variance = sum(v * v for v in voxels) / len(voxels) - mean * mean
-    assert brain.count == len(voxels)
+    assert brain.voxels == len(voxels)
     assert brain.mean[3] == mean
     assert brain.covariance[3, 3] == variance
 

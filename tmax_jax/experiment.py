@@ -7,7 +7,7 @@ import functools
 import json
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,8 +128,7 @@ def run_part(
         if name == FINAL:
             return {}
         rows = score(functools.partial(predict_step, state), cohort, scored_indices, shardings)
-        by_metric = {metric: defined(metric, [row[metric] for row in rows]) for metric in rows[0]}
-        return {metric: float(np.mean(values)) for metric, values in by_metric.items() if values}
+        return mean_scores(rows)
 
     key = jax.random.fold_in(jax.random.key(config.seed), number)
     steps_an_epoch = len(batched(train_indices, shardings.batch_size))
@@ -180,7 +179,7 @@ def run_part(
             console.print(f"fold {name}: {len(scores)} epochs of at most {epochs}, best was {best_epoch(scores)}")
     predict = functools.partial(predict_step, state)
     if name == FINAL:
-        _write_holdout(folder / "holdout.npz", cohort, int(scored_indices[0]), predict, shardings)
+        write_holdout(folder / "holdout.npz", cohort, int(scored_indices[0]), predict, shardings)
     predictors = {config.name: predict} | baselines.predictors(cohort, train_indices, parts.task, shardings)
     rows = [
         CaseRow(method, number, case, values)
@@ -219,7 +218,14 @@ def score(
     return rows
 
 
-def _write_holdout(path: Path, cohort: Cohort, index: int, predict: Predictor, shardings: Shardings) -> None:
+def mean_scores(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Returns each metric's mean over the patients for whom it is defined; one that is so for nobody is left out."""
+    by_metric = {metric: defined(metric, [row[metric] for row in rows]) for metric in rows[0]}
+    return {metric: float(np.mean(values)) for metric, values in by_metric.items() if values}
+
+
+def write_holdout(path: Path, cohort: Cohort, index: int, predict: Predictor, shardings: Shardings) -> None:
+    """Writes a patient's predicted and true map."""
     row = batched(np.array([index]), shardings.batch_size)[0]
     prediction_s, _ = predict(put_batch(take(cohort, row), shardings))
     np.savez_compressed(

@@ -17,9 +17,9 @@ from tmax_jax.cohort.batches import Cohort
 
 
 class Moments(NamedTuple):
-    """Count, mean and covariance of [frames, Tmax] over some voxels; float64."""
+    """Number, mean and covariance of [frames, Tmax] over some voxels; float64."""
 
-    count: int
+    voxels: int
     mean: np.ndarray  # [time + 1]
     covariance: np.ndarray  # [time + 1, time + 1]
 
@@ -50,7 +50,7 @@ def condense(cohort: Cohort, *, normalise: bool, over: str) -> Cohort:
         ]
         counted = [np.ones(len(found), bool) for found in points]
     else:
-        shares = [brain.count / size for brain, size in zip(brains, voxels, strict=True)]
+        shares = [brain.voxels / size for brain, size in zip(brains, voxels, strict=True)]
         sets = max(2, *(math.ceil(1 / share) for share in shares if share))  # of points: of the brain, and the others
         points = [brain_and_others(brain, share, sets) for brain, share in zip(brains, shares, strict=True)]
         of_brain = np.arange(len(points[0])) < len(points[0]) // sets
@@ -96,8 +96,8 @@ def with_background(brain: Moments, tmax_s: np.ndarray) -> Moments:
       brain: moments inside the mask.
       tmax_s: float `[voxel]`, outside.
     """
-    count = brain.count + tmax_s.size
-    share = brain.count / count
+    count = brain.voxels + tmax_s.size
+    share = brain.voxels / count
     outside = np.zeros_like(brain.mean)
     spread = np.zeros_like(brain.covariance)
     if tmax_s.size:
