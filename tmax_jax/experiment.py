@@ -7,7 +7,7 @@ import functools
 import json
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ from tmax_jax.training.checkpoint import open_checkpoints, restore_epoch
 from tmax_jax.training.loop import best_epoch, fit, is_out_of_patience
 from tmax_jax.training.sharding import Shardings, put_batch
 from tmax_jax.training.state import TrainState, init_state
-from tmax_jax.training.step import Predictor, make_predict_step, make_train_step
+from tmax_jax.training.step import Predictor, Task, make_predict_step, make_train_step
 
 FINAL = "final"  # the fit on all training patients, and the holdout's prediction
 SCORE = "mse_brain_s2"  # of an epoch: which one is the best
@@ -131,8 +131,7 @@ def run_part(
         if name == FINAL:
             return {}
         rows = score(functools.partial(predict_step, state), cohort, scored_indices, shardings)
-        by_metric = {metric: defined(metric, [row[metric] for row in rows]) for metric in rows[0]}
-        return {metric: float(np.mean(values)) for metric, values in by_metric.items() if values}
+        return mean_scores(rows)
 
     key = jax.random.fold_in(jax.random.key(config.seed), number)
     steps_an_epoch = len(batched(train_indices, shardings.batch_size))
@@ -183,24 +182,51 @@ def run_part(
             console.print(f"fold {name}: {len(scores)} epochs of at most {epochs}, best was {best_epoch(scores)}")
     predict = functools.partial(predict_step, state)
     if name == FINAL:
-        _write_holdout(folder / "holdout.npz", cohort, int(scored_indices[0]), predict, shardings)
+        write_holdout(folder / "holdout.npz", cohort, int(scored_indices[0]), predict, shardings)
     predictors = {config.name: predict} | baselines.predictors(cohort, train_indices, parts.task, shardings)
     maps_s = {
         method: predict_maps(predictor, cohort, scored_indices, shardings) for method, predictor in predictors.items()
     }
-    maps_s |= tmax_estimates(config.data.store, scored, console)
-    delays_s = true_delays_s(config.data.store, scored)
-    for path, truth_s in ((folder / TRUE_DELAY, delays_s), (folder / "cases.csv", None)):
-        if path.name == TRUE_DELAY and truth_s is None:
-            continue
-        rows = [
-            CaseRow(method, number, case, values)
-            for method, predicted_s in maps_s.items()
-            for case, values in zip(
-                scored, score_maps(predicted_s, cohort, scored_indices, parts.task, truth_s=truth_s), strict=True
-            )
+    write_scores(folder, number, maps_s, cohort, scored_indices, config.data.store, parts.task, console)
+
+
+def write_scores(
+    folder: Path,
+    number: int,
+    maps_s: Mapping[str, Sequence[np.ndarray | None]],
+    cohort: Cohort,
+    indices: np.ndarray,
+    store: str,
+    task: Task,
+    console: Console,
+) -> None:
+    """Scores maps, those of classical deconvolution beside them, and writes what marks a part as done.
+
+    Args:
+      folder: of the part.
+      number: of its fold.
+      maps_s: Tmax in seconds, `[z, y, x]` a case, by the method's name.
+      cohort: in memory.
+      indices: int64 `[case]`, the places of these cases.
+      store: of the cohort.
+      task: says whether maps are stripped.
+      console: for messages.
+    """
+    case_ids = [cohort.case_ids[index] for index in indices]
+    maps_s = {**maps_s, **tmax_estimates(store, case_ids, console)}
+
+    def rows(truth_s: Sequence[np.ndarray] | None) -> list[CaseRow]:
+        scores = {name: score_maps(maps, cohort, indices, task, truth_s=truth_s) for name, maps in maps_s.items()}
+        return [
+            CaseRow(name, number, case, values)
+            for name, of_method in scores.items()
+            for case, values in zip(case_ids, of_method, strict=True)
         ]
-        write_cases(path, rows)  # cases.csv last: its presence says that the part is done
+
+    delays_s = true_delays_s(store, case_ids)
+    if delays_s is not None:
+        write_cases(folder / TRUE_DELAY, rows(delays_s))
+    write_cases(folder / "cases.csv", rows(None))  # last: its presence says that the part is done
 
 
 def score(predictor: Predictor, cohort: Cohort, indices: np.ndarray, shardings: Shardings) -> list[dict[str, float]]:
@@ -224,7 +250,14 @@ def score(predictor: Predictor, cohort: Cohort, indices: np.ndarray, shardings: 
     return rows
 
 
-def _write_holdout(path: Path, cohort: Cohort, index: int, predict: Predictor, shardings: Shardings) -> None:
+def mean_scores(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Returns each metric's mean over the patients for whom it is defined; one that is so for nobody is left out."""
+    by_metric = {metric: defined(metric, [row[metric] for row in rows]) for metric in rows[0]}
+    return {metric: float(np.mean(values)) for metric, values in by_metric.items() if values}
+
+
+def write_holdout(path: Path, cohort: Cohort, index: int, predict: Predictor, shardings: Shardings) -> None:
+    """Writes a patient's predicted and true map."""
     row = batched(np.array([index]), shardings.batch_size)[0]
     prediction_s, _ = predict(put_batch(take(cohort, row), shardings))
     np.savez_compressed(

@@ -10,7 +10,8 @@ import optax
 
 from tmax_jax import losses, models
 from tmax_jax.defaults import Config
-from tmax_jax.training.augment import Augmentation
+from tmax_jax.models.pointwise import OneLayer, Pointwise, TwoLayer
+from tmax_jax.training.augment import OFF, Augmentation
 from tmax_jax.training.optimizer import OptimizerError, adam, learning_rate_schedule
 from tmax_jax.training.sharding import Shardings, make_shardings
 from tmax_jax.training.step import Loss, Task
@@ -30,6 +31,7 @@ class Parts(NamedTuple):
     shardings: Shardings
     augmentation: Augmentation
     ema_decay: float
+    is_linear: bool  # in the frames, and learnt by the squared error: moments of a patient are all that it needs
 
 
 def build(config: Config) -> Parts:
@@ -52,15 +54,29 @@ def build(config: Config) -> Parts:
     _check_augmentation(config.augment)
     if not 0 <= config.ema_decay < 1:
         raise ExperimentError(f"config.ema_decay is {config.ema_decay}; it must be 0 (off) or below 1")
+    model = models.build(**config.model.to_dict())
+    augmentation = Augmentation(**config.augment.to_dict())
     return Parts(
-        model=models.build(**config.model.to_dict()),
+        model=model,
         optimizer=_optimizer(config),
         loss=functools.partial(losses.LOSSES[name], **loss_options),
         task=Task(config.data.normalise, config.target.scale_s, over, config.target.strip, unit_s),
         shardings=make_shardings(config.batch_size),  # until the rows of the images are known
-        augmentation=Augmentation(**config.augment.to_dict()),
+        augmentation=augmentation,
         ema_decay=config.ema_decay,
+        is_linear=_is_linear(model) and name == "squared_error" and augmentation == OFF,
     )
+
+
+def _is_linear(model: nn.Module) -> bool:
+    match model:
+        case OneLayer() | TwoLayer():
+            linear = True
+        case Pointwise():
+            linear = model.activation == "linear" and model.norm in ("none", "batch") and not model.dropout
+        case _:
+            return False
+    return linear and model.outputs == 1 and model.dtype == "float32"
 
 
 def _optimizer(config: Config) -> Callable[[int], optax.GradientTransformation]:

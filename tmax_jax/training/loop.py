@@ -113,10 +113,15 @@ def _finite(pending: tuple[list[str], jax.Array], epoch: int, step: int, checkpo
     value = float(jax.device_get(loss))
     if math.isfinite(value):
         return value
+    raise TrainingError(not_finite(value, epoch, step, case_ids, checkpoints))
+
+
+def not_finite(loss: float, epoch: int, step: int, case_ids: Sequence[str], checkpoints: ocp.CheckpointManager) -> str:
+    """Returns what a user should know of a loss that is not finite; epoch and step are counted from 0."""
     last = checkpoints.latest_step()
     where = f"epoch {last}, in {Path(checkpoints.directory)}" if last else "none yet"
-    raise TrainingError(
-        f"the loss is {value} in epoch {epoch + 1}, step {step + 1} (cases {', '.join(case_ids)}); last good"
+    return (
+        f"the loss is {loss} in epoch {epoch + 1}, step {step + 1} (cases {', '.join(case_ids)}); last good"
         f" checkpoint: {where}. Look at these cases' intensities and maps, or lower --config.optimizer.learning_rate"
         " in a new --workdir."
     )

@@ -18,6 +18,7 @@ from tmax_jax.training.state import TrainState, step_key, variables_of
 Batch = dict[str, jax.Array]
 Loss = Callable[..., jax.Array]
 Predictor = Callable[[Batch], tuple[jax.Array, TmaxSums]]  # Tmax in seconds, and the sums of its errors
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,9 @@ class Task:
     loss_over: str  # "brain" or "all" voxels
     strip_prediction: bool  # Tmax is 0 outside the brain by definition
     loss_unit_s: float = 1.0  # seconds of Tmax that the loss counts as 1
+
+
+NetworkInput = Callable[[Batch, Task], jax.Array]  # float32 [case, z, y, x, time]
 
 
 def network_input(batch: Batch, task: Task) -> jax.Array:
@@ -49,6 +53,12 @@ def network_input(batch: Batch, task: Task) -> jax.Array:
     return jnp.where(batch["mask"][..., None], perfusion, 0)
 
 
+def given_input(batch: Batch, task: Task) -> jax.Array:
+    """Takes the images for what the network sees: those of condensed patients, which are normalised already."""
+    del task
+    return batch["perfusion"]
+
+
 def make_train_step(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
@@ -58,7 +68,8 @@ def make_train_step(
     *,
     augmentation: Augmentation = OFF,
     ema_decay: float = 0.0,
-) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
+    network_input: NetworkInput = network_input,
+) -> TrainStep:
     """Builds the step that learns.
 
     Args:
@@ -69,13 +80,41 @@ def make_train_step(
       shardings: where state and batch live.
       augmentation: variation of the cases.
       ema_decay: of the moving average of the parameters, where the state keeps one.
+      network_input: of a batch.
 
     Returns:
       A jitted function of (state, batch) that gives the new state and `{"loss", "grad_norm"}`. The old state is
       donated. Cases with `valid` False change nothing.
     """
+    return jax.jit(
+        train_step(
+            model,
+            optimizer,
+            loss,
+            task,
+            augmentation=augmentation,
+            ema_decay=ema_decay,
+            network_input=network_input,
+        ),
+        in_shardings=(shardings.replicated, None),  # a batch lies where it was put
+        out_shardings=(shardings.replicated, shardings.replicated),
+        donate_argnums=0,
+    )
 
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+
+def train_step(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    loss: Loss,
+    task: Task,
+    *,
+    augmentation: Augmentation = OFF,
+    ema_decay: float = 0.0,
+    network_input: NetworkInput = network_input,
+) -> TrainStep:
+    """Returns what `make_train_step` compiles; arguments as there."""
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
         dropout_key, augment_key = jax.random.split(step_key(state))
         batch = augment(augment_key, batch, augmentation)
 
@@ -112,12 +151,7 @@ def make_train_step(
         )
         return after, metrics
 
-    return jax.jit(
-        train_step,
-        in_shardings=(shardings.replicated, None),  # a batch lies where it was put
-        out_shardings=(shardings.replicated, shardings.replicated),
-        donate_argnums=0,
-    )
+    return step
 
 
 def strip_and_score(prediction_s: jax.Array, batch: Batch, task: Task) -> tuple[jax.Array, TmaxSums]:
