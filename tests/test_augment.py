@@ -138,3 +138,14 @@ def test_lost_images_are_whole_zero_images_of_about_the_share_asked_for():
     lost = (left == 0).all(axis=(2, 3))
     assert ((left == 0).any(axis=(2, 3)) == lost).all()
     assert 0.17 < lost.mean() < 0.23
+
+
+def test_what_is_lost_is_marked_and_marks_move_with_their_images():
+    inserted = np.zeros((3, 4, 6), bool)
+    inserted[:, 1, 2] = True
+    batch = batch_of() | {"inserted": jnp.asarray(inserted)}
+    batch["perfusion"] = jnp.where(inserted[:, :, None, None], 0, batch["perfusion"])
+    varied = augment(KEY, batch, Augmentation(bolus_shift_frames=2, dropped_images_percent=20.0))
+    empty = ~np.asarray(varied["perfusion"]).any(axis=(2, 3))
+    np.testing.assert_array_equal(np.asarray(varied["inserted"]), empty)
+    assert empty.sum() > 3

@@ -27,6 +27,7 @@ def cohort() -> Cohort:
     return Cohort(
         case_ids=("case-0001", "case-0002"),
         perfusion=(signal, signal),
+        inserted=(np.zeros((len(mask), frames), bool),) * 2,
         mask=(mask, mask),
         tmax_s=tuple(tmax_s),
         intensity_min=np.zeros(2, np.float32),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tmax_jax.cohort.batches import batched, case_order, frame_interval_s, read_cohort, take, trainable_cases
-from tmax_jax.cohort.store import Case, CohortError, write_case
+from tmax_jax.cohort.store import Case, CohortError, read_case, write_case
 
 
 def fill(store: Path, cases: int = 3, *, without_map: tuple[int, ...] = (), odd: tuple[int, ...] = ()) -> list[str]:
@@ -24,7 +24,8 @@ def fill(store: Path, cases: int = 3, *, without_map: tuple[int, ...] = (), odd:
             "spacing_mm": [5.0, 1.8, 1.8],
         }
         perfusion = rng.integers(0, 900, (*shape, 3)).astype(np.uint16)
-        write_case(store, Case(name, perfusion, np.ones(shape, bool), np.zeros((2, 3), bool), maps, attributes))
+        inserted = np.arange(6).reshape(2, 3) == number
+        write_case(store, Case(name, perfusion, np.ones(shape, bool), inserted, maps, attributes))
     return names
 
 
@@ -42,6 +43,9 @@ def test_take_stacks_the_cases_asked_for_and_marks_padding(tmp_path):
     assert batch["valid"].tolist() == [True, False]
     np.testing.assert_array_equal(batch["perfusion"][0], cohort.perfusion[2])
     np.testing.assert_array_equal(batch["tmax_s"][0], cohort.tmax_s[2])
+    assert batch["inserted"].shape == (2, 2, 3)
+    np.testing.assert_array_equal(batch["inserted"][0], read_case(tmp_path, "case-0003").inserted)
+    assert batch["inserted"].any()
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 5])

@@ -10,6 +10,7 @@ import pytest
 
 from tmax_jax import losses, models
 from tmax_jax.training.augment import OFF, Augmentation
+from tmax_jax.training.inserted import fill_inserted
 from tmax_jax.training.sharding import make_shardings, put_batch
 from tmax_jax.training.state import init_state
 from tmax_jax.training.step import Task, make_predict_step, make_train_step, network_input
@@ -184,3 +185,31 @@ def test_predictions_are_in_seconds_and_stripped():
     assert not prediction_s[~batch["mask"]].any()
     assert prediction_s[batch["mask"]].min() > 0
     assert 5 < prediction_s[batch["mask"]].mean() < 15  # a sigmoid near its middle, times 20 s
+
+
+def test_missing_images_can_be_filled_or_their_slices_left_out():
+    batch = cohort(2)
+    inserted = np.zeros((2, SIZE[0], SIZE[3]), bool)
+    inserted[0, 3, 5] = inserted[1, 2, :4] = True
+    batch["perfusion"][np.broadcast_to(inserted[:, :, None, None], batch["perfusion"].shape)] = 0
+    batch["inserted"] = inserted
+    model, shardings = models.build("one_layer"), make_shardings(2, jax.devices()[:1])
+
+    def loss(batch: dict[str, np.ndarray], task: Task) -> tuple[float, float]:
+        state = jax.device_put(init_state(model, SGD, jax.random.key(0), (1, *SIZE)), shardings.replicated)
+        metrics = make_train_step(model, SGD, losses.squared_error, task, shardings)(
+            state, put_batch(batch, shardings)
+        )[1]
+        return float(metrics["loss"]), float(metrics["grad_norm"])
+
+    full = batch | {"perfusion": np.asarray(fill_inserted(batch["perfusion"].astype(np.float32), inserted))}
+    filling = dataclasses.replace(TASK, fill_inserted=True)
+    np.testing.assert_allclose(loss(batch, filling), loss(full, TASK), rtol=1e-5)
+    assert loss(batch, filling) != loss(batch, TASK)
+    masked = batch["mask"].copy()
+    masked[1, 2] = False  # 4 of 12 images of this slice are missing, 1 of 12 of the other
+    left_out = loss(batch, dataclasses.replace(TASK, max_inserted=0.2))
+    # The input outside the mask is 0, so only the loss may tell the two apart: it does not look there.
+    np.testing.assert_allclose(left_out, loss(batch | {"mask": masked}, TASK), rtol=1e-5)
+    everywhere = dataclasses.replace(TASK, loss_over="all", max_inserted=0.2)
+    assert loss(batch, everywhere) != loss(batch, dataclasses.replace(TASK, loss_over="all"))

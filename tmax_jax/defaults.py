@@ -22,6 +22,7 @@ def get_config() -> Config:
     config.data.store = "cohort.zarr"  # what `python -m tmax_jax.convert` wrote
     config.data.holdout = ""  # case id kept out of all folds; drawn by the seed when empty
     config.data.normalise = True  # intensities to 0..1 per series; False: as the scanner stored them
+    config.data.fill_inserted = False  # images that were missing are interpolated in time; False: they are zeros
 
     config.folds = 6  # cross-validation by patient over all but the holdout
     config.epochs = 25  # the score is the one after the last
@@ -33,6 +34,7 @@ def get_config() -> Config:
     config.loss = ConfigDict()
     config.loss.name = "squared_error"
     config.loss.over = "brain"  # voxels that count: "brain" or "all"
+    config.loss.max_inserted_percent = 100.0  # a slice of which more images were missing does not count
     config.loss.unit_s = 1.0  # seconds of Tmax that the loss counts as 1, so that its thresholds are in seconds
 
     config.target = ConfigDict()

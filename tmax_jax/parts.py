@@ -42,12 +42,14 @@ def build(config: Config) -> Parts:
       ModelError: an unknown model or field.
     """
     loss_options = config.loss.to_dict()
-    over, unit_s = loss_options.pop("over"), loss_options.pop("unit_s")
+    over, unit_s, max_inserted = (loss_options.pop(name) for name in ("over", "unit_s", "max_inserted_percent"))
     name = loss_options.pop("name")
     if name not in losses.LOSSES:
         raise ExperimentError(f"config.loss.name is {name!r}; choose one of: {', '.join(losses.LOSSES)}")
     if over not in ("brain", "all"):
         raise ExperimentError(f"config.loss.over is {over!r}; choose 'brain' or 'all'")
+    if not 0 <= max_inserted <= 100:
+        raise ExperimentError(f"config.loss.max_inserted_percent is {max_inserted}; it must be between 0 and 100")
     for field in ("epochs", "batch_size"):
         if config[field] < 1:
             raise ExperimentError(f"config.{field} is {config[field]}; it must be at least 1")
@@ -60,7 +62,15 @@ def build(config: Config) -> Parts:
         model=model,
         optimizer=_optimizer(config),
         loss=functools.partial(losses.LOSSES[name], **loss_options),
-        task=Task(config.data.normalise, config.target.scale_s, over, config.target.strip, unit_s),
+        task=Task(
+            normalise=config.data.normalise,
+            target_scale_s=config.target.scale_s,
+            loss_over=over,
+            strip_prediction=config.target.strip,
+            loss_unit_s=unit_s,
+            fill_inserted=config.data.fill_inserted,
+            max_inserted=max_inserted / 100,
+        ),
         shardings=make_shardings(config.batch_size),  # until the rows of the images are known
         augmentation=augmentation,
         ema_decay=config.ema_decay,

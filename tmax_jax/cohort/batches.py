@@ -21,6 +21,7 @@ class Cohort:
 
     case_ids: tuple[str, ...]
     perfusion: tuple[np.ndarray, ...]  # [z, y, x, time] a case, one dtype
+    inserted: tuple[np.ndarray, ...]  # bool [z, time] a case, images that were missing and are zeros
     mask: tuple[np.ndarray, ...]  # bool [z, y, x] a case
     tmax_s: tuple[np.ndarray, ...]  # float32 [z, y, x] a case
     intensity_min: np.ndarray  # float32 [case]
@@ -77,6 +78,7 @@ def gather(cases: Sequence[Case], store: str | Path) -> Cohort:
     return Cohort(
         case_ids=tuple(case.case_id for case in cases),
         perfusion=tuple(perfusion.astype(dtype, copy=False) for perfusion in images.values()),
+        inserted=tuple(case.inserted for case in cases),
         mask=tuple(case.mask for case in cases),
         tmax_s=tuple(case.maps["tmax"] for case in cases),
         intensity_min=np.array([case.attributes["intensity_min"] for case in cases], np.float32),
@@ -136,12 +138,14 @@ def take(cohort: Cohort, indices: np.ndarray) -> dict[str, np.ndarray]:
       indices: int64 `[case]`; `PADDING` gives a case that does not count.
 
     Returns:
-      `perfusion [case, z, y, x, time]` in the stored type, `mask` and `tmax_s [case, z, y, x]`,
-      `intensity_min`, `intensity_max`, `frame_interval_s` and `valid` (bool) `[case]`, and `spacing_mm [case, 3]`.
+      `perfusion [case, z, y, x, time]` in the stored type, `inserted [case, z, time]`, `mask` and
+      `tmax_s [case, z, y, x]`, `intensity_min`, `intensity_max`, `frame_interval_s` and `valid` (bool) `[case]`, and
+      `spacing_mm [case, 3]`.
     """
     place = np.where(indices == PADDING, 0, indices)  # any real case will do where `valid` is False
     return {
         "perfusion": np.stack([cohort.perfusion[i] for i in place]),
+        "inserted": np.stack([cohort.inserted[i] for i in place]),
         "mask": np.stack([cohort.mask[i] for i in place]),
         "tmax_s": np.stack([cohort.tmax_s[i] for i in place]),
         "intensity_min": cohort.intensity_min[place],

@@ -40,16 +40,17 @@ def augment(key: jax.Array, batch: Batch, augmentation: Augmentation) -> Batch:
     Args:
       key: of this step.
       batch: `perfusion [case, z, y, x, time]` in any stored type, `mask` and `tmax_s [case, z, y, x]`,
-        `intensity_max [case]`; other entries pass through.
+        `intensity_max [case]`, and `inserted [case, z, time]` where it matters; other entries pass through.
       augmentation: the strengths.
 
     Returns:
-      The batch with new images, and with mask and target moved along with them. The scale of normalisation stays that
-      of the original series, so that a change of intensity or a lost image reaches the network as it is.
+      The batch with new images, and with mask, target and marks of missing images moved along with them. The scale of
+      normalisation stays that of the original series, so that a change of intensity or a lost image reaches the network
+      as it is.
     """
     if augmentation == OFF:
         return batch
-    case = {name: batch[name] for name in ("perfusion", "intensity_max", *_MAPS)}
+    case = {name: batch[name] for name in ("perfusion", "intensity_max", "inserted", *_MAPS) if name in batch}
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(batch["perfusion"].shape[0]))
     return batch | jax.vmap(functools.partial(_vary, augmentation=augmentation))(keys, case)
 
@@ -58,6 +59,7 @@ def _vary(key: jax.Array, case: Batch, *, augmentation: Augmentation) -> Batch:
     """Varies one case. Each kind has a key of its own, so that turning one on leaves the others' draws as they are."""
     flip, turn, shift, scale, noise, drop = jax.random.split(key, 6)
     perfusion, maps = case["perfusion"].astype(jnp.float32), {name: case[name] for name in _MAPS}
+    marks = {name: case[name] for name in ("inserted",) if name in case}
     if augmentation.flip_probability:
         flipped = jax.random.bernoulli(flip, augmentation.flip_probability)
         perfusion, maps = jax.tree.map(lambda a: jnp.where(flipped, a[:, :, ::-1], a), (perfusion, maps))
@@ -69,7 +71,8 @@ def _vary(key: jax.Array, case: Batch, *, augmentation: Augmentation) -> Batch:
         maps = {name: rotate(values[..., None], angle, nearest=True)[..., 0] for name, values in maps.items()}
     if augmentation.bolus_shift_frames:
         limit = augmentation.bolus_shift_frames
-        perfusion = shift_frames(perfusion, jax.random.randint(shift, (), -limit, limit + 1))
+        frames = jax.random.randint(shift, (), -limit, limit + 1)
+        perfusion, marks = jax.tree.map(lambda series: shift_frames(series, frames), (perfusion, marks))
     if augmentation.intensity_scale_percent:
         limit = augmentation.intensity_scale_percent / 100
         perfusion = perfusion * jax.random.uniform(scale, minval=1 - limit, maxval=1 + limit)
@@ -79,7 +82,8 @@ def _vary(key: jax.Array, case: Batch, *, augmentation: Augmentation) -> Batch:
         share = augmentation.dropped_images_percent / 100
         lost = jax.random.bernoulli(drop, share, (perfusion.shape[0], 1, 1, perfusion.shape[-1]))
         perfusion = jnp.where(lost, 0, perfusion)  # as conversion fills an image that is missing
-    return {"perfusion": perfusion, **maps}
+        marks = {name: inserted | lost[:, 0, 0] for name, inserted in marks.items()}
+    return {"perfusion": perfusion, **maps, **marks}
 
 
 def rotate(volume: jax.Array, angle_radians: jax.Array, *, nearest: bool = False) -> jax.Array:
@@ -110,7 +114,7 @@ def shift_frames(perfusion: jax.Array, frames: jax.Array) -> jax.Array:
     """Moves a series in time; the first or the last frame is held where none is left.
 
     Args:
-      perfusion: `[z, y, x, time]`.
+      perfusion: `[..., time]`.
       frames: int scalar; positive: the bolus comes later. Tmax, which is counted from the bolus in the artery, stays.
 
     Returns:

@@ -11,6 +11,7 @@ import optax
 
 from tmax_jax.metrics import TmaxSums, tmax_sums
 from tmax_jax.training.augment import OFF, Augmentation, augment
+from tmax_jax.training.inserted import fill_inserted, slices_that_count
 from tmax_jax.training.optimizer import moving_average
 from tmax_jax.training.sharding import Shardings
 from tmax_jax.training.state import TrainState, step_key, variables_of
@@ -30,6 +31,8 @@ class Task:
     loss_over: str  # "brain" or "all" voxels
     strip_prediction: bool  # Tmax is 0 outside the brain by definition
     loss_unit_s: float = 1.0  # seconds of Tmax that the loss counts as 1
+    fill_inserted: bool = False  # images that were missing are interpolated in time; else zeros
+    max_inserted: float = 1.0  # a slice of which a larger share of images was missing is not learnt from
 
 
 NetworkInput = Callable[[Batch, Task], jax.Array]  # float32 [case, z, y, x, time]
@@ -39,14 +42,17 @@ def network_input(batch: Batch, task: Task) -> jax.Array:
     """Turns stored intensities into what the network sees.
 
     Args:
-      batch: `perfusion [case, z, y, x, time]` in any stored type, `mask`, `intensity_min`, `intensity_max`.
-      task: says whether to normalise.
+      batch: `perfusion [case, z, y, x, time]` in any stored type, `mask`, `intensity_min`, `intensity_max`; `inserted`
+        where missing images are to be filled.
+      task: says whether to normalise, and to fill.
 
     Returns:
       float32 `[case, z, y, x, time]`, 0 outside the mask. One mask for all frames: a mask a frame would flicker
       while the bolus passes, since the signal drops.
     """
     perfusion = batch["perfusion"].astype(jnp.float32)
+    if task.fill_inserted:
+        perfusion = fill_inserted(perfusion, batch["inserted"])
     if task.normalise:
         low, high = (batch[name][:, None, None, None, None] for name in ("intensity_min", "intensity_max"))
         perfusion = (perfusion - low) / jnp.maximum(high - low, jnp.finfo(jnp.float32).tiny)
@@ -129,6 +135,9 @@ def train_step(
                 rngs={"dropout": dropout_key},
             )
             where = batch["mask"] if task.loss_over == "brain" else None
+            if task.max_inserted < 1:
+                counts = slices_that_count(batch["inserted"], task.max_inserted)[..., None, None]
+                where = jnp.broadcast_to(counts, batch["mask"].shape) if where is None else where & counts
             per_case = loss(
                 prediction * (task.target_scale_s / task.loss_unit_s),
                 batch["tmax_s"] / task.loss_unit_s,
