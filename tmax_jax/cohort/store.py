@@ -30,11 +30,7 @@ import numpy as np
 import tensorstore as ts
 
 SCHEMA_VERSION = 1
-_AXES = {
-    "perfusion": ("z", "y", "x", "time"),
-    "mask": ("z", "y", "x"),
-    "inserted": ("z", "time"),
-}
+_AXES = {"perfusion": ("z", "y", "x", "time"), "mask": ("z", "y", "x"), "inserted": ("z", "time")}
 _MAP_AXES = ("z", "y", "x")
 _ZARR = {"driver": "zarr3"}
 _ABANDONED_S = 3600.0  # a case is written in seconds; what is half written after an hour was left by a dead process
@@ -97,13 +93,16 @@ def write_case(store: str | Path, case: Case) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def read_case(store: str | Path, case_id: str, *, maps: Sequence[str] | None = ("tmax",)) -> Case:
+def read_case(
+    store: str | Path, case_id: str, *, maps: Sequence[str] | None = ("tmax",), perfusion: bool = True
+) -> Case:
     """Reads a case into memory.
 
     Args:
       store: folder of the cohort, or another place.
       case_id: one of `list_cases`.
       maps: names of the maps to read; None reads all that the case has.
+      perfusion: read the images too, which are nearly all of a case.
 
     Returns:
       The case, its arrays as they were written.
@@ -124,7 +123,8 @@ def read_case(store: str | Path, case_id: str, *, maps: Sequence[str] | None = (
         )
     place = _open(store) / f"{case_id}/"
     try:
-        arrays = [name for name in _AXES if _exists(place, f"{name}/zarr.json")] + [f"maps/{name}" for name in names]
+        arrays = ["mask", "inserted", *(f"maps/{name}" for name in names)]
+        arrays += ["perfusion"] if perfusion and _exists(place, "perfusion/zarr.json") else []
         opened = {name: ts.open(_ZARR, kvstore=place / f"{name}/", open=True, context=_CONTEXT) for name in arrays}
         reads = {name: array.result().read() for name, array in opened.items()}
         values = {name: np.asarray(read.result()) for name, read in reads.items()}
@@ -154,6 +154,15 @@ def read_attributes(store: str | Path, case_id: str) -> dict[str, Any]:
       CohortError: no such store or case, or one written by a newer version.
     """
     return _read_group(store, case_id)[0]
+
+
+def images_form(store: str | Path, case_id: str) -> tuple[tuple[int, ...], np.dtype] | None:
+    """Returns shape and type of a case's images without reading them; None where it has none."""
+    place = _open(store) / f"{case_id}/perfusion/"
+    if not _exists(place, "zarr.json"):
+        return None
+    array = ts.open(_ZARR, kvstore=place, open=True, context=_CONTEXT).result()
+    return array.shape, array.dtype.numpy_dtype
 
 
 def list_cases(store: str | Path) -> list[str]:
