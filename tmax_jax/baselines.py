@@ -37,7 +37,7 @@ def predictors(cohort: Cohort, training: np.ndarray, task: Task, shardings: Shar
         def predict(batch: Batch) -> tuple[jax.Array, TmaxSums]:
             return strip_and_score(method(batch), batch, task)
 
-        return jax.jit(predict, out_shardings=(shardings.per_row, shardings.per_case))
+        return jax.jit(predict, out_shardings=(shardings.per_row, shardings.replicated))
 
     return {name: predictor(method) for name, method in methods.items()}
 

@@ -17,10 +17,11 @@ from rich.console import Console
 
 from tmax_jax import baselines
 from tmax_jax.classical import tmax_estimates, true_delays_s
-from tmax_jax.cohort.batches import Cohort, batched, case_order, read_cohort, take, trainable_cases
+from tmax_jax.cohort.batches import Cohort, batched, case_order, read_cohort, trainable_cases
 from tmax_jax.cohort.folds import Folds, make_folds, read_folds, write_folds
 from tmax_jax.cohort.store import list_cases
 from tmax_jax.defaults import Config
+from tmax_jax.input import device_batches, memory_in_use
 from tmax_jax.metrics import defined, sum_values
 from tmax_jax.parts import ExperimentError, Parts, build
 from tmax_jax.results.environment import describe_environment
@@ -30,15 +31,17 @@ from tmax_jax.results.records import (
     CaseRow,
     append_record,
     keep_records,
+    read_json,
     read_records,
     write_cases,
     write_json,
 )
 from tmax_jax.results.scalars import open_scalars
 from tmax_jax.scoring import predict_maps, score_maps
+from tmax_jax.training import processes
 from tmax_jax.training.checkpoint import open_checkpoints, restore_epoch
 from tmax_jax.training.loop import best_epoch, fit, is_out_of_patience
-from tmax_jax.training.sharding import Shardings, put_batch
+from tmax_jax.training.sharding import Shardings, fetch, make_shardings, splittable_rows
 from tmax_jax.training.state import TrainState, init_state
 from tmax_jax.training.step import Predictor, Task, make_predict_step, make_train_step
 
@@ -46,13 +49,14 @@ FINAL = "final"  # the fit on all training patients, and the holdout's predictio
 SCORE = "mse_brain_s2"  # of an epoch: which one is the best
 
 
-def run(config: Config, workdir: Path, *, part: str = "", console: Console) -> bool:
+def run(config: Config, workdir: Path, *, part: str = "", mesh: str = "auto", console: Console) -> bool:
     """Runs all folds and the final fit, or one of them; goes on where an earlier run stopped.
 
     Args:
       config: see `defaults.py`.
       workdir: the run folder.
       part: a fold's number or "final" for that one alone, so that parts can be jobs; all when empty.
+      mesh: of the devices; see `make_shardings`. No part of the experiment: a run may go on with another.
       console: for progress and messages.
 
     Returns:
@@ -61,6 +65,7 @@ def run(config: Config, workdir: Path, *, part: str = "", console: Console) -> b
     Raises:
       ExperimentError: the config differs from the one that the run folder was started with, or an unknown part.
       CohortError, FoldError: the store or its folds do not fit.
+      MeshError: a mesh that the devices, the batch or the network do not allow.
       TrainingError: a loss was not finite.
     """
     parts = build(config)
@@ -70,9 +75,14 @@ def run(config: Config, workdir: Path, *, part: str = "", console: Console) -> b
     names = [*map(str, range(len(folds.validation))), FINAL]
     if part and part not in names:
         raise ExperimentError(f"there is no fold {part!r}; choose one of: {', '.join(names)}")
-    wanted = [name for name in ([part] if part else names) if not (part_folder(workdir, name) / "cases.csv").exists()]
+    asked = [part] if part else names
+    done = processes.agreed([(part_folder(workdir, name) / "cases.csv").exists() for name in asked])
+    wanted = [name for name, is_done in zip(asked, done, strict=True) if not is_done]
     if wanted:
         cohort = read_cohort(config.data.store, cases)
+        rows = splittable_rows(parts.model, (1, *cohort.shape))
+        parts = parts._replace(shardings=make_shardings(config.batch_size, rows=rows, mesh=mesh))
+        console.print(memory_in_use(cohort, parts.shardings), soft_wrap=True)
         write_json(workdir / "environment.json", describe_environment(cohort.data))
         _warn_of_unreachable_targets(parts, cohort, console)
         for name in wanted:
@@ -80,7 +90,7 @@ def run(config: Config, workdir: Path, *, part: str = "", console: Console) -> b
                 run_part(config, parts, cohort, folds, name, workdir, console)
             except jax.errors.JaxRuntimeError as error:
                 raise _out_of_memory(error, parts) from error
-    return all((part_folder(workdir, name) / "cases.csv").exists() for name in names)
+    return all(processes.agreed([(part_folder(workdir, name) / "cases.csv").exists() for name in names]))
 
 
 def part_folder(workdir: Path, name: str) -> Path:
@@ -95,11 +105,11 @@ def claim_workdir(config: Config, workdir: Path) -> None:
     """
     wanted = json.loads(config.to_json())
     path = workdir / "config.json"
-    if not path.exists():
+    if processes.is_writer() and not path.exists():
         workdir.mkdir(parents=True, exist_ok=True)
         write_json(path, wanted)
-        return
-    before, now = _flat(json.loads(path.read_text())), _flat(wanted)
+    processes.wait_for_all("config")
+    before, now = _flat(read_json(path)), _flat(wanted)
     changed = [key for key in sorted(before | now) if before.get(key) != now.get(key) and key != "data.store"]
     if changed:
         lines = "\n".join(f"  config.{key}: {before.get(key)!r} before, {now.get(key)!r} now" for key in changed)
@@ -122,8 +132,9 @@ def run_part(
 
     def batches(epoch: int) -> Iterator[tuple[list[str], Any]]:
         order = case_order(len(train_indices), seed=config.seed, fold=number, epoch=epoch)
-        for row in batched(train_indices[order], shardings.batch_size):
-            yield [cohort.case_ids[i] for i in row if i >= 0], put_batch(take(cohort, row), shardings)
+        rows = batched(train_indices[order], shardings.batch_size)
+        for row, batch in zip(rows, device_batches(cohort, rows, shardings), strict=True):
+            yield [cohort.case_ids[i] for i in row if i >= 0], batch
 
     predict_step = make_predict_step(parts.model, parts.task, shardings)
 
@@ -137,7 +148,7 @@ def run_part(
     steps_an_epoch = len(batched(train_indices, shardings.batch_size))
     optimizer = parts.optimizer(steps_an_epoch)
     make_state = functools.partial(
-        init_state, parts.model, optimizer, input_shape=(1, *cohort.perfusion[0].shape), ema=parts.ema_decay > 0
+        init_state, parts.model, optimizer, input_shape=(1, *cohort.shape), ema=parts.ema_decay > 0
     )
     state = jax.jit(make_state, out_shardings=shardings.replicated)(key)
     epochs, patience_epochs = config.epochs, config.patience_epochs
@@ -188,6 +199,7 @@ def run_part(
         method: predict_maps(predictor, cohort, scored_indices, shardings) for method, predictor in predictors.items()
     }
     write_scores(folder, number, maps_s, cohort, scored_indices, config.data.store, parts.task, console)
+    processes.wait_for_all(f"{name} done")
 
 
 def write_scores(
@@ -243,9 +255,9 @@ def score(predictor: Predictor, cohort: Cohort, indices: np.ndarray, shardings: 
       distances of surfaces: too slow for every epoch. `score_maps` has them all.
     """
     rows = []
-    for row in batched(indices, shardings.batch_size):
-        _, sums = predictor(put_batch(take(cohort, row), shardings))
-        values = sum_values(sums)
+    places = batched(indices, shardings.batch_size)
+    for row, batch in zip(places, device_batches(cohort, places, shardings), strict=True):
+        values = sum_values(predictor(batch)[1])
         rows += [{name: float(value[place]) for name, value in values.items()} for place in np.flatnonzero(row >= 0)]
     return rows
 
@@ -259,10 +271,13 @@ def mean_scores(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def write_holdout(path: Path, cohort: Cohort, index: int, predict: Predictor, shardings: Shardings) -> None:
     """Writes a patient's predicted and true map."""
     row = batched(np.array([index]), shardings.batch_size)[0]
-    prediction_s, _ = predict(put_batch(take(cohort, row), shardings))
+    prediction_s, _ = predict(next(device_batches(cohort, row[None], shardings)))
+    prediction_s = fetch(prediction_s)[0]
+    if not processes.is_writer():
+        return
     np.savez_compressed(
         path,
-        prediction_s=np.asarray(prediction_s)[0],
+        prediction_s=prediction_s,
         tmax_s=cohort.tmax_s[index],
         mask=cohort.mask[index],
         spacing_mm=cohort.spacing_mm[index],
@@ -292,8 +307,9 @@ def _mean_best_epoch(workdir: Path, folds: int) -> int:
 
 def _folds(config: Config, path: Path, cases: list[str]) -> Folds:
     """Draws the folds of a new run; reads and verifies those of an old one."""
-    if not path.exists():
+    if processes.is_writer() and not path.exists():
         write_folds(path, make_folds(cases, folds=config.folds, seed=config.seed, holdout=config.data.holdout))
+    processes.wait_for_all("folds")
     return read_folds(path, cases)
 
 
@@ -323,6 +339,6 @@ def _out_of_memory(error: Exception, parts: Parts) -> Exception:
         return error
     return ExperimentError(
         f"the device ran out of memory with {parts.shardings.batch_size} patients a step on"
-        f" {parts.shardings.per_case.mesh.size} device(s): lower --config.batch_size, narrow the model, or use a"
+        f" {parts.shardings.mesh.size} device(s): lower --config.batch_size, narrow the model, or use a"
         " device with more memory. Finished epochs are kept; the same command goes on."
     )

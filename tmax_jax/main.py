@@ -14,7 +14,10 @@ from tmax_jax.models import ModelError
 from tmax_jax.models.describe import describe
 from tmax_jax.results.records import RecordError
 from tmax_jax.results.run import finish
+from tmax_jax.training import processes
 from tmax_jax.training.loop import TrainingError
+from tmax_jax.training.processes import ProcessError
+from tmax_jax.training.sharding import MeshError
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -27,6 +30,16 @@ _FOLD = flags.DEFINE_string(
     "",
     "run only this fold (0, 1, ...) or only the 'final' fit, so that folds can be jobs of their own",
 )
+_MESH = flags.DEFINE_string(
+    "mesh",
+    "auto",
+    "parts of a batch's patients and of their image rows, e.g. data=4,space=2; no part of the experiment",
+)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", "", "host:port of process 0, in a job of several that SLURM did not start"
+)
+_PROCESSES = flags.DEFINE_integer("processes", 0, "how many processes the job has")
+_PROCESS = flags.DEFINE_integer("process", -1, "which of them this is, from 0")
 _DESCRIBE = flags.DEFINE_boolean("describe", False, "print the model's layers, parameters and costs, and stop")
 _SIZE = flags.DEFINE_list("size", ["24", "128", "128", "60"], "z,y,x,time for --describe", allow_override=True)
 
@@ -44,15 +57,29 @@ def main(_: Sequence[str]) -> None:
             raise experiment.ExperimentError(f"--size={','.join(_SIZE.value)} must be z,y,x,time") from None
         console.print(describe(experiment.build(config).model, shape))
         return
+    processes.stop_when_told()
+    processes.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    if not processes.is_writer():
+        console.quiet = True
     workdir = Path(_WORKDIR.value or f"runs/{config.name}")
     workdir.parent.mkdir(parents=True, exist_ok=True)
     jax.config.update("jax_compilation_cache_dir", str(workdir.parent.absolute() / ".compilation_cache"))
-    complete = experiment.run(config, workdir, part=_FOLD.value, console=console)
-    if complete:
+    complete = experiment.run(config, workdir, part=_FOLD.value, mesh=_MESH.value, console=console)
+    if complete and processes.is_writer():
         finish(workdir, console)
-    else:
+    elif not complete:
         console.print(f"{workdir}: this part is done; the results are made once all folds and the final fit are.")
 
 
 if __name__ == "__main__":
-    cli.run(main, experiment.ExperimentError, CohortError, FoldError, ModelError, RecordError, TrainingError)
+    cli.run(
+        main,
+        experiment.ExperimentError,
+        CohortError,
+        FoldError,
+        ModelError,
+        MeshError,
+        ProcessError,
+        RecordError,
+        TrainingError,
+    )

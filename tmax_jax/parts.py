@@ -74,7 +74,10 @@ def build(config: Config) -> Parts:
         shardings=make_shardings(config.batch_size),  # until the rows of the images are known
         augmentation=augmentation,
         ema_decay=config.ema_decay,
-        is_linear=_is_linear(model) and name == "squared_error" and augmentation == OFF,
+        is_linear=_is_linear(model)
+        and (name, augmentation) == ("squared_error", OFF)
+        and not config.data.fill_inserted
+        and max_inserted == 100,
     )
 
 

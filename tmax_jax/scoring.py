@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tmax_jax.cohort.batches import Cohort, batched, take
+from tmax_jax.cohort.batches import Cohort, batched
+from tmax_jax.input import device_batches
 from tmax_jax.metrics import METRICS, TmaxSums, map_values, sum_values
-from tmax_jax.training.sharding import Shardings, put_batch
+from tmax_jax.training.sharding import Shardings, fetch
 from tmax_jax.training.step import Predictor, Task, strip_and_score
 
 
@@ -28,8 +29,9 @@ def predict_maps(
       Tmax in seconds, float32 `[z, y, x]` a case, in the order of `indices`.
     """
     maps_s: list[np.ndarray | None] = []
-    for row in batched(indices, shardings.batch_size):
-        predicted_s = jax.device_get(predictor(put_batch(take(cohort, row), shardings))[0])
+    rows = batched(indices, shardings.batch_size)
+    for row, batch in zip(rows, device_batches(cohort, rows, shardings), strict=True):
+        predicted_s = fetch(predictor(batch)[0])
         maps_s += [predicted_s[place] for place in np.flatnonzero(row >= 0)]
     return maps_s
 

@@ -1,4 +1,4 @@
-"""A cohort in memory and the order in which training sees it.
+"""A cohort and the order in which training sees it.
 
 Order is a function, not a state: the step number alone says which cases come next, so that a resumed run
 needs no saved position.
@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tmax_jax.cohort.store import Case, CohortError, read_attributes, read_case
+from tmax_jax.cohort.images import Images, free_memory_bytes
+from tmax_jax.cohort.store import Case, CohortError, images_form, read_attributes, read_case
 
 PADDING = -1  # the index of a place in the last batch that no case fills
 
@@ -20,7 +21,7 @@ class Cohort:
     """Cases of equal shape, as the scanner stored them; normalisation happens on the device."""
 
     case_ids: tuple[str, ...]
-    perfusion: tuple[np.ndarray, ...]  # [z, y, x, time] a case, one dtype
+    perfusion: Sequence[np.ndarray]  # [z, y, x, time] a case, one dtype; read when they are first needed
     inserted: tuple[np.ndarray, ...]  # bool [z, time] a case, images that were missing and are zeros
     mask: tuple[np.ndarray, ...]  # bool [z, y, x] a case
     tmax_s: tuple[np.ndarray, ...]  # float32 [z, y, x] a case
@@ -30,13 +31,22 @@ class Cohort:
     spacing_mm: np.ndarray  # float32 [case, 3]: z, y, x
     data: str  # "phantom", "real" or "mixed"
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the images of each case: z, y, x, time."""
+        images = self.perfusion
+        return images.shape if isinstance(images, Images) else images[0].shape
+
     def indices(self, case_ids: Sequence[str]) -> np.ndarray:
         """Returns the places of these cases, int64 `[case]`."""
         return np.array([self.case_ids.index(case) for case in case_ids], np.int64)
 
 
 def read_cohort(store: str | Path, case_ids: Sequence[str]) -> Cohort:
-    """Reads the cases that training needs into host memory, in the scanner's type: 47 MB a full-size patient.
+    """Reads maps and masks of the cases; their images, in the scanner's type, follow when they are first needed.
+
+    A process so reads the images of the cases that it trains on, and no others. They stay in memory while they take
+    half of what is free at most: 47 MB a full-size patient.
 
     Args:
       store: folder of the cohort's store.
@@ -51,33 +61,39 @@ def read_cohort(store: str | Path, case_ids: Sequence[str]) -> Cohort:
     Example:
       `read_cohort("cohort.zarr", list_cases("cohort.zarr"))`
     """
-    return gather([read_case(store, case_id, maps=None) for case_id in case_ids], store)
-
-
-def gather(cases: Sequence[Case], store: str | Path) -> Cohort:
-    """Puts cases together that training or prediction needs; arguments, result and errors as `read_cohort`."""
+    cases = [read_case(store, case_id, maps=None, perfusion=False) for case_id in case_ids]
     without = [case.case_id for case in cases if "tmax" not in case.maps]
     if without:
         raise CohortError(
             f"{len(without)} of {len(cases)} cases have no Tmax map to learn from: {', '.join(without)}."
             f" Convert them again with their map series beside them, or leave them out of the store {store}."
         )
-    images = {case.case_id: case.perfusion for case in cases if case.perfusion is not None}
-    if len(images) < len(cases):
+    forms = {case_id: form for case_id in case_ids if (form := images_form(store, case_id)) is not None}
+    if len(forms) < len(cases):
         raise CohortError(
             f"{store} holds maps without perfusion, such as a phantom's truth; train on a converted cohort"
         )
-    shapes = {case_id: perfusion.shape for case_id, perfusion in images.items()}
+    shapes = {case_id: shape for case_id, (shape, _) in forms.items()}
     if len(set(shapes.values())) > 1:
         lines = "\n".join(f"  {case_id}: {shape}" for case_id, shape in shapes.items())
         raise CohortError(
             f"the cases of {store} differ in shape [z, y, x, time]; one model trains on one shape:\n{lines}"
         )
+    dtype = np.result_type(*(dtype for _, dtype in forms.values()))
+    return gather(cases, Images(store, case_ids, shapes[case_ids[0]], dtype, keep_bytes=free_memory_bytes() / 2))
+
+
+def gather(cases: Sequence[Case], images: Sequence[np.ndarray]) -> Cohort:
+    """Puts cases together with their images.
+
+    Args:
+      cases: each with a map "tmax"; their own images are not looked at.
+      images: `[z, y, x, time]` a case, in real values, all of one shape and type.
+    """
     kinds = {case.attributes["data"] for case in cases}
-    dtype = np.result_type(*(perfusion.dtype for perfusion in images.values()))
     return Cohort(
         case_ids=tuple(case.case_id for case in cases),
-        perfusion=tuple(perfusion.astype(dtype, copy=False) for perfusion in images.values()),
+        perfusion=images,
         inserted=tuple(case.inserted for case in cases),
         mask=tuple(case.mask for case in cases),
         tmax_s=tuple(case.maps["tmax"] for case in cases),

@@ -31,11 +31,7 @@ import tensorstore as ts
 from tmax_jax.cohort.places import CONTEXT, CohortError, exists, folder_of, open_place, put_folder
 
 SCHEMA_VERSION = 2  # 1 had no scale_factor
-_AXES = {
-    "perfusion": ("z", "y", "x", "time"),
-    "mask": ("z", "y", "x"),
-    "inserted": ("z", "time"),
-}
+_AXES = {"perfusion": ("z", "y", "x", "time"), "mask": ("z", "y", "x"), "inserted": ("z", "time")}
 _MAP_AXES = ("z", "y", "x")
 _ZARR = {"driver": "zarr3"}
 
@@ -88,13 +84,16 @@ def write_case(store: str | Path, case: Case) -> None:
         shutil.rmtree(temporary, ignore_errors=True)  # what was half written, or what was replaced
 
 
-def read_case(store: str | Path, case_id: str, *, maps: Sequence[str] | None = ("tmax",)) -> Case:
+def read_case(
+    store: str | Path, case_id: str, *, maps: Sequence[str] | None = ("tmax",), perfusion: bool = True
+) -> Case:
     """Reads a case into memory.
 
     Args:
       store: folder of the cohort, or another place.
       case_id: one of `list_cases`.
       maps: names of the maps to read; None reads all that the case has.
+      perfusion: read the images too, which are nearly all of a case.
 
     Returns:
       The case, its arrays as they were written, the perfusion in real values.
@@ -115,7 +114,8 @@ def read_case(store: str | Path, case_id: str, *, maps: Sequence[str] | None = (
         )
     place = open_place(store) / f"{case_id}/"
     try:
-        arrays = [name for name in _AXES if exists(place, f"{name}/zarr.json")] + [f"maps/{name}" for name in names]
+        arrays = ["mask", "inserted", *(f"maps/{name}" for name in names)]
+        arrays += ["perfusion"] if perfusion and exists(place, "perfusion/zarr.json") else []
         opening = {name: ts.open(_ZARR, kvstore=place / f"{name}/", open=True, context=CONTEXT) for name in arrays}
         opened = {name: array.result() for name, array in opening.items()}
         reads = {name: array.read() for name, array in opened.items()}
@@ -135,8 +135,12 @@ def read_case(store: str | Path, case_id: str, *, maps: Sequence[str] | None = (
 
 
 def _scaled(values: np.ndarray, array: ts.TensorStore) -> np.ndarray:
-    scale = array.spec().to_json()["metadata"].get("attributes", {}).get("scale_factor", 1.0)
+    scale = _scale(array)
     return values if scale == 1 else np.multiply(values, np.float32(scale), dtype=np.float32)
+
+
+def _scale(array: ts.TensorStore) -> float:
+    return array.spec().to_json()["metadata"].get("attributes", {}).get("scale_factor", 1.0)
 
 
 def has_case(store: str | Path, case_id: str) -> bool:
@@ -151,6 +155,15 @@ def read_attributes(store: str | Path, case_id: str) -> dict[str, Any]:
       CohortError: no such store or case, or one written by a newer version.
     """
     return _read_group(store, case_id)[0]
+
+
+def images_form(store: str | Path, case_id: str) -> tuple[tuple[int, ...], np.dtype] | None:
+    """Returns shape and type of a case's images, once read, without reading them; None where it has none."""
+    place = open_place(store) / f"{case_id}/perfusion/"
+    if not exists(place, "zarr.json"):
+        return None
+    array = ts.open(_ZARR, kvstore=place, open=True, context=CONTEXT).result()
+    return array.shape, array.dtype.numpy_dtype if _scale(array) == 1 else np.dtype(np.float32)
 
 
 def list_cases(store: str | Path) -> list[str]:

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+
 from tmax_jax.metrics import METRICS
 
 COLUMNS = ("method", "fold", "case", *METRICS)  # of cases.csv
@@ -40,10 +42,16 @@ class Run:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
+    """Writes a file whole or not at all; of a job of several processes, the first alone does."""
+    if not _is_writer():
+        return
     temporary = path.with_name(path.name + ".writing")
     temporary.write_text(text)
     temporary.replace(path)
+
+
+def _is_writer() -> bool:
+    return not jax.distributed.is_initialized() or jax.process_index() == 0
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -52,7 +60,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def append_record(path: Path, record: dict[str, Any]) -> None:
-    """Adds one line of JSON."""
+    """Adds one line of JSON; of a job of several processes, the first alone does."""
+    if not _is_writer():
+        return
     with path.open("a") as file:
         file.write(json.dumps(record) + "\n")
 

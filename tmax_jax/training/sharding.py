@@ -10,6 +10,7 @@ than the batch, or `space` no divisor of the rows at some level of the network. 
 is filled up to a multiple of `data`. (`tests/test_sharding.py` holds the defect in ten lines.)
 """
 
+import functools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -62,7 +64,12 @@ def make_shardings(
       {'data': 1, 'space': 1}
     """
     devices = jax.devices() if devices is None else devices
-    possible = _possible(batch_size, len(devices), rows)
+    possible = _possible(batch_size, len(devices), rows, whole=jax.process_count() > 1 and rows > 1)
+    if not possible:
+        raise MeshError(
+            f"a batch of {batch_size}, with {rows} rows that can be split, does not divide over all {len(devices)}"
+            " devices of the processes; start fewer, or choose a --config.batch_size that does"
+        )
     data, space = possible[0] if mesh == "auto" else _sizes(mesh)
     if (data, space) not in possible:
         raise MeshError(_refusal(mesh, (data, space), batch_size, len(devices), rows, possible[0]))
@@ -92,22 +99,67 @@ def splittable_rows(model: Any, shape: Sequence[int]) -> int:
     return math.gcd(shape[2], *_convolved_rows(traced.jaxpr))
 
 
+def own_places(places: np.ndarray, shardings: Shardings, *, padding: int = -1) -> np.ndarray:
+    """Returns the part of a batch that lies on this process's devices, and that it has to read.
+
+    Args:
+      places: of the cases of a whole batch, int64 `[case]`.
+      shardings: where the batch goes.
+      padding: the place that stands for no case, with which the batch is filled up to a multiple of `data`.
+
+    Example:
+      >>> own_places(np.array([4, 2]), make_shardings(2, jax.devices()[:1])).tolist()
+      [4, 2]
+    """
+    size = -(-len(places) // shardings.mesh.shape["data"]) * shardings.mesh.shape["data"]
+    filled = np.full(size, padding, places.dtype)
+    filled[: len(places)] = places
+    return filled[_own_cases(shardings, size)]
+
+
 def put_batch(batch: Mapping[str, np.ndarray], shardings: Shardings) -> dict[str, Any]:
     """Sends one host batch to its devices.
 
     Args:
-      batch: of `take`; arrays of four axes or more, `[case, z, y, x, ...]`, are images and have rows.
+      batch: of `take`; arrays of four axes or more, `[case, z, y, x, ...]`, are images and have rows. Where there are
+        several processes, each gives the cases of its `own_places`.
       shardings: where it goes.
 
     Returns:
-      The batch on the devices, filled up to a multiple of `data` with cases whose `valid` is False.
+      The whole batch on the devices, filled up to a multiple of `data` with cases whose `valid` is False.
     """
-    short = -len(batch["valid"]) % shardings.mesh.shape["data"]
-    if short:
+    places = {name: shardings.per_row if value.ndim >= 4 else shardings.per_case for name, value in batch.items()}
+    data, cases = shardings.mesh.shape["data"], len(batch["valid"])
+    if jax.process_count() > 1:
+        own = _own_cases(shardings, data)
+        size, first = cases * data // (own.stop - own.start), own.start * cases // (own.stop - own.start)
+
+        def part(value: np.ndarray, index: Any) -> np.ndarray:
+            start, stop, _ = index[0].indices(size)
+            return value[(slice(start - first, stop - first), *index[1:])]
+
+        return {
+            name: jax.make_array_from_callback((size, *v.shape[1:]), places[name], functools.partial(part, v))
+            for name, v in batch.items()
+        }
+    if short := -cases % data:
         batch = {name: np.concatenate([value, np.repeat(value[:1], short, 0)]) for name, value in batch.items()}
         batch["valid"][-short:] = False
-    places = {name: shardings.per_row if value.ndim >= 4 else shardings.per_case for name, value in batch.items()}
     return jax.device_put(dict(batch), places)
+
+
+def fetch(values: Any) -> Any:
+    """Returns arrays on the host, whole on each process; all processes must call it."""
+    if jax.process_count() > 1:
+        return multihost_utils.process_allgather(values, tiled=True)
+    return jax.device_get(values)
+
+
+def _own_cases(shardings: Shardings, size: int) -> slice:
+    """The part of a batch of so many cases that this process's devices hold; it is in one piece."""
+    indices = shardings.per_case.addressable_devices_indices_map((size,)).values()
+    ends = [index[0].indices(size)[:2] for index in indices if index]
+    return slice(min(start for start, _ in ends), max(stop for _, stop in ends))
 
 
 def _convolved_rows(jaxpr: Any) -> Iterator[int]:
@@ -122,17 +174,18 @@ def _convolved_rows(jaxpr: Any) -> Iterator[int]:
                 yield from _convolved_rows(inner.jaxpr)
 
 
-def _possible(batch_size: int, devices: int, rows: int) -> list[tuple[int, int]]:
+def _possible(batch_size: int, devices: int, rows: int, *, whole: bool) -> list[tuple[int, int]]:
     """Returns all (data, space) that compute what they should, the one whose devices have the least work first.
 
-    Of equals, more parts of patients come first: they exchange nothing but gradients.
+    Of equals, more parts of patients come first: they exchange nothing but gradients. `whole`: no device is left out,
+    since one of another process cannot be.
     """
     return sorted(
         (
             (data, space)
             for data in range(1, min(batch_size, devices) + 1)
             for space in range(1, devices // data + 1)
-            if rows % space == 0
+            if rows % space == 0 and (data * space == devices or not whole)
         ),
         key=lambda sizes: (-(-batch_size // sizes[0]) / sizes[1], -sizes[0]),
     )

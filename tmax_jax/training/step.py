@@ -202,5 +202,5 @@ def make_predict_step(
     return jax.jit(
         predict_step,
         in_shardings=(shardings.replicated, None),  # a batch lies where it was put
-        out_shardings=(shardings.per_row, shardings.per_case),
+        out_shardings=(shardings.per_row, shardings.replicated),
     )
