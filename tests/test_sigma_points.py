@@ -18,7 +18,6 @@ SIZE = (4, 8, 8, 12)
 NETWORKS = {
     "one_layer": {},
     "two_layer": {"features": 3},
-    "pointwise": {"features": (5, 4), "activation": "linear", "norm": "batch"},
 }
 
 

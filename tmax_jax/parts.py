@@ -10,7 +10,7 @@ import optax
 
 from tmax_jax import losses, models
 from tmax_jax.defaults import Config
-from tmax_jax.models.pointwise import OneLayer, Pointwise, TwoLayer
+from tmax_jax.models.pointwise import OneLayer, TwoLayer
 from tmax_jax.training.augment import OFF, Augmentation
 from tmax_jax.training.optimizer import OptimizerError, adam, learning_rate_schedule
 from tmax_jax.training.sharding import Shardings, make_shardings
@@ -57,6 +57,7 @@ def build(config: Config) -> Parts:
     if not 0 <= config.ema_decay < 1:
         raise ExperimentError(f"config.ema_decay is {config.ema_decay}; it must be 0 (off) or below 1")
     model = models.build(**config.model.to_dict())
+    linear = isinstance(model, OneLayer | TwoLayer) and model.outputs == 1 and model.dtype == "float32"
     augmentation = Augmentation(**config.augment.to_dict())
     return Parts(
         model=model,
@@ -74,22 +75,11 @@ def build(config: Config) -> Parts:
         shardings=make_shardings(config.batch_size),  # until the rows of the images are known
         augmentation=augmentation,
         ema_decay=config.ema_decay,
-        is_linear=_is_linear(model)
+        is_linear=linear
         and (name, augmentation) == ("squared_error", OFF)
         and not config.data.fill_inserted
         and max_inserted == 100,
     )
-
-
-def _is_linear(model: nn.Module) -> bool:
-    match model:
-        case OneLayer() | TwoLayer():
-            linear = True
-        case Pointwise():
-            linear = model.activation == "linear" and model.norm in ("none", "batch") and not model.dropout
-        case _:
-            return False
-    return linear and model.outputs == 1 and model.dtype == "float32"
 
 
 def _optimizer(config: Config) -> Callable[[int], optax.GradientTransformation]:

@@ -3,7 +3,7 @@
 A convolution with a kernel of 1 x 1 x 1 is a matrix product over the time axis, and is written as one.
 """
 
-import functools
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -50,11 +50,23 @@ class TwoLayer(nn.Module):
           valid: bool `[case]`; False marks padding, which the statistics leave out.
         """
         dtype = choose("dtype", self.dtype, DTYPES)
-        norm = functools.partial(Norm, "batch", self.dtype, momentum=0.99)  # Keras's
-        x = norm(name="norm_1")(perfusion, train=train, valid=valid)
-        x = nn.Dense(self.features, kernel_init=KERNEL_INIT, dtype=dtype, name="hidden")(x)
-        x = norm(name="norm_2")(x, train=train, valid=valid)
+        norm, dense = Norm, nn.Dense
+        if train and not self.is_initializing():
+            # What the biases add before norm_2 it takes off again: their gradient is 0. What would be computed for it
+            # is rounding noise, which Adam turns into whole steps, others on every machine, and which inference sees.
+            norm, dense = (nn.map_variables(layer, "params", _without_bias_gradient) for layer in (Norm, nn.Dense))
+        keras = {"kind": "batch", "dtype": self.dtype, "momentum": 0.99}
+        x = norm(**keras, name="norm_1")(perfusion, train=train, valid=valid)
+        x = dense(self.features, kernel_init=KERNEL_INIT, dtype=dtype, name="hidden")(x)
+        x = Norm(**keras, name="norm_2")(x, train=train, valid=valid)
         return as_maps(nn.Dense(self.outputs, kernel_init=KERNEL_INIT, dtype=dtype, name="head")(x))
+
+
+def _without_bias_gradient(params: Any) -> Any:
+    def hold(path: Any, leaf: jax.Array) -> jax.Array:
+        return jax.lax.stop_gradient(leaf) if path[-1].key == "bias" else leaf
+
+    return jax.tree_util.tree_map_with_path(hold, params)
 
 
 class Pointwise(nn.Module):

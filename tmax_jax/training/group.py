@@ -39,7 +39,8 @@ def make_group_init(
     """Builds what makes the states before the first step; arguments as of `init_state`.
 
     Returns:
-      A jitted function of the keys' data, uint32 `[fit, word]`, that gives stacked states, each the one that its key alone would give.
+      A jitted function of the keys' data, uint32 `[fit, word]`, that gives stacked states, each the one
+      that its key alone would give.
     """
 
     def init(key: jax.Array) -> TrainState:
