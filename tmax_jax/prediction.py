@@ -144,9 +144,8 @@ def read_dicom(folder: Path, rules: Rules) -> tuple[Case, Patient]:
         first = f" ({found.skipped[0]})" if not found.patients and found.skipped else ""
         raise PredictionError(f"{seen} in the {len(files)} files of {folder}{first}; name the folder of one patient")
     [patient] = found.patients
-    frames = [
-        frame for found in find_candidates(patient.frames, rules) if found.role != "map" for frame in found.frames
-    ]
+    series = [series for series in find_candidates(patient.frames, rules) if series.role != "map"]
+    frames = [frame for one in series for frame in one.frames]
     patient = Patient(patient.key, frames, patient.damaged, patient.unusable, patient.files)
     return _complete(*read_patient(patient, _ID, rules)), patient
 
@@ -208,9 +207,8 @@ def predict(case: Case, model: str, *, artery: str, options: Options, clock: Clo
         assert found is not None
         with clock.stage(f"deconvolution and maps ({model})"):
             result = jax.block_until_ready(classical_maps(curves, jnp.asarray(found.curve), model))
-        maps = {
-            name: np.asarray(getattr(result, name if name in ("cbf", "cbv") else f"{name}_s")) for name in CLASSICAL
-        }
+        fields = result.cbf, result.cbv, result.mtt_s, result.ttp_s, result.tmax_s
+        maps: dict[str, np.ndarray] = dict(zip(CLASSICAL, map(np.asarray, fields), strict=True))
         return Maps(maps, np.asarray(result.early), curves, found, model, "")
     from tmax_jax.trained import load, predict_tmax_s  # here: orbax is not wanted for a classical method
 

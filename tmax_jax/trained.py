@@ -93,7 +93,7 @@ def predict_tmax_s(trained: Trained, case: Case) -> np.ndarray:
     except (flax.errors.ScopeParamShapeError, ValueError, TypeError) as error:
         shape = batch["perfusion"].shape[1:]
         raise ExperimentError(
-            f"{trained.name} cannot take a scan of {shape} [z, y, x, time]; give it one of the size and number of frames"
-            f" that it was trained on ({str(error).splitlines()[0]})"
+            f"{trained.name} cannot take a scan of {shape} [z, y, x, time]; give it one of the size and number of"
+            f" frames that it was trained on ({str(error).splitlines()[0]})"
         ) from error
     return np.asarray(jax.device_get(predicted_s))[0]

@@ -4,7 +4,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.colors import BoundaryNorm, ListedColormap
@@ -14,6 +14,7 @@ from tmax_jax.results.figures import sign, tile
 
 _DPI = 110
 _OUTSIDE = "black"
+_BAR: dict[str, Any] = {"orientation": "horizontal", "shrink": 0.7, "aspect": 35, "pad": 0.01}
 _LATE_S, _LATE_COLOURS = (4.0, 6.0, 8.0, 10.0), ("#4aa3ff", "#3fc96b", "#ffd23f", "#e8372c")
 
 
@@ -26,9 +27,12 @@ class Scale(NamedTuple):
     high: float
 
 
-SCALES = {  # by the names of maps, in the order in which they are drawn
-    "cbf": Scale("CBF", "ml/100 g/min", 0.0, 80.0),
-    "cbv": Scale("CBV", "ml/100 g", 0.0, 8.0),
+# By the names of maps, in the order in which they are drawn. Flow and volume are shown relative to normal tissue, as
+# they are read: their absolute scale hangs on how much of a voxel the artery fills.
+_RELATIVE = ("cbf", "cbv")
+SCALES = {
+    "cbf": Scale("relative CBF", "of normal tissue's mean (Tmax up to 4 s)", 0.0, 2.0),
+    "cbv": Scale("relative CBV", "of normal tissue's mean (Tmax up to 4 s)", 0.0, 2.0),
     "mtt": Scale("MTT", "s", 0.0, 15.0),
     "ttp": Scale("TTP, from the bolus arrival", "s", 0.0, 15.0),
     "tmax": Scale("Tmax", "s", 0.0, 12.0),
@@ -65,21 +69,24 @@ def draw_maps(
     across = min(3, len(shown) + 1)
     down = math.ceil((len(shown) + 1) / across)
     panel = 6.0
-    panel_height = panel * math.ceil(slices / columns) * height * aspect / (columns * width) + 0.75
-    figure = Figure(figsize=(across * panel, down * panel_height + 0.7), layout="constrained")
+    panel_height = panel * math.ceil(slices / columns) * height * aspect / (columns * width) + 1.1
+    figure = Figure(figsize=(across * panel, down * panel_height + 0.6), layout="constrained")
     figure.suptitle(title, fontsize=14)
     axes = np.ravel(figure.subplots(down, across, squeeze=False))
     for ax in axes:
         ax.set(xticks=[], yticks=[], facecolor=_OUTSIDE)
     for ax, name in zip(axes, shown, strict=False):
         scale = SCALES[name]
-        values = np.where(tissue, maps[name], np.nan)[box]
+        values = np.where(tissue, maps[name], np.nan)
+        if name in _RELATIVE:
+            values = values / np.mean(maps[name], where=tissue & (maps["tmax"] <= _LATE_S[0]))
+        values = values[box]
         beyond = np.nanmax(values, initial=scale.low) > scale.high
         image = ax.imshow(
             tile(values, columns), cmap="turbo", vmin=scale.low, vmax=scale.high, aspect=aspect, interpolation="nearest"
         )
         ax.set_title(scale.title)
-        figure.colorbar(image, ax=ax, label=scale.unit, extend="max" if beyond else "neither", aspect=30, pad=0.01)
+        figure.colorbar(image, ax=ax, label=scale.unit, extend="max" if beyond else "neither", **_BAR)
     ax = axes[len(shown)]
     top = np.percentile(baseline[tissue], 99.5) if tissue.any() else 1.0
     ax.imshow(tile(baseline[box], columns), cmap="gray", vmin=0, vmax=1.2 * top, aspect=aspect, interpolation="nearest")
@@ -89,7 +96,11 @@ def draw_maps(
         tile(late, columns), cmap=ListedColormap(_LATE_COLOURS), norm=norm, aspect=aspect, interpolation="nearest"
     )
     ax.set_title("late tissue, on the signal before the bolus")
-    bar = figure.colorbar(image, ax=ax, label="Tmax above (s)", aspect=30, pad=0.01, spacing="uniform")
+    for index in range(slices):
+        row, column = divmod(index, columns)
+        corner = ((column + 0.03) * width, (row + 0.03) * height)
+        ax.text(*corner, str(index + 1), color="0.85", fontsize=8, ha="left", va="top")
+    bar = figure.colorbar(image, ax=ax, label="Tmax above (s)", spacing="uniform", **_BAR)
     bar.set_ticks(list(_LATE_S), labels=[f"{threshold:g}" for threshold in _LATE_S])
     for ax in axes[len(shown) + 1 :]:
         ax.set_visible(False)
