@@ -5,10 +5,13 @@ import them all.
 """
 
 import sys
+import time
 from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 from rich.console import Console
+
+STARTED_S = time.perf_counter()  # of the program, but for what it imports before this
 
 
 def run(main: Callable[[Sequence[str]], object], *errors: type[Exception], positional: bool = False) -> None:

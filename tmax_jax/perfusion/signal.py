@@ -38,7 +38,7 @@ def concentration_to_signal(
 class Concentration(NamedTuple):
     """A scan's concentration curves, and how far they can be trusted."""
 
-    curves: jax.Array  # float32 [..., time], dR2* in 1/s, 0 outside the mask
+    curves: jax.Array  # float32 [..., time], dR2* in 1/s, 0 outside the mask and before the signal has settled
     baseline: jax.Array  # [...], signal without contrast agent
     clamped: jax.Array  # bool [..., time], where the signal was so low that the logarithm was cut off
     bolus: Bolus  # in the mean signal of the mask
@@ -122,7 +122,8 @@ def signal_to_concentration(
         clamped |= _is_clamped(later, later_baseline)
         change = _log_ratio(signal, baseline) - _log_ratio(later, later_baseline)
         curves = change / (second_echo_time_s - jnp.asarray(echo_time_s))
-    inside = mask[..., None]
+    steady = jnp.arange(signal.shape[-1]) >= NON_STEADY_FRAMES  # before, brightness is no concentration
+    inside = mask[..., None] & steady.reshape((1,) * mask.ndim + (-1,))
     return Concentration(jnp.where(inside, curves, 0.0), baseline, clamped & inside, bolus)
 
 

@@ -66,7 +66,7 @@ def holdout_montage(
         ("predicted - true", prediction_s - tmax_s, "RdBu_r", (-ERROR_LIMIT_S, ERROR_LIMIT_S), "error (s)"),
     )
     for ax, (name, values, colours, (low, high), label) in zip(axes, blocks, strict=True):
-        tiles = _tile(np.where(mask, values, np.nan)[box], columns)
+        tiles = tile(np.where(mask, values, np.nan)[box], columns)
         image = ax.imshow(tiles, cmap=colours, vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
         ax.set(title=name, xticks=[], yticks=[], facecolor=_OUTSIDE)
         for index in range(slices):
@@ -77,7 +77,7 @@ def holdout_montage(
         extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
         beyond = extend[bool(inside.min() < low), bool(inside.max() > high)]
         figure.colorbar(image, ax=ax, orientation="horizontal", label=label, extend=beyond, shrink=0.7, aspect=30)
-    _sign(figure, data)
+    sign(figure, data)
     return figure
 
 
@@ -90,7 +90,7 @@ def _brain_box(mask: np.ndarray) -> tuple[slice, slice, slice]:
     return (slice(None), *spans)
 
 
-def _tile(volume: np.ndarray, columns: int) -> np.ndarray:
+def tile(volume: np.ndarray, columns: int) -> np.ndarray:
     """Lays the slices of `[z, y, x]` side by side, row after row; NaN where no slice is left."""
     slices, height, width = volume.shape
     rows = math.ceil(slices / columns)
@@ -127,7 +127,7 @@ def learning_curves(records_by_fold: Mapping[str, Sequence[Mapping[str, Any]]], 
         _finish_curve(ax, label)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", frameon=False)
-    _sign(figure, data)
+    sign(figure, data)
     return figure
 
 
@@ -191,7 +191,7 @@ def agreement(prediction_s: np.ndarray, tmax_s: np.ndarray, mask: np.ndarray, *,
             color="C3",
         )
     figure.colorbar(counts[0][3], ax=left, label="voxels", shrink=0.85)
-    _sign(figure, data)
+    sign(figure, data)
     return figure
 
 
@@ -205,7 +205,7 @@ def _check(prediction_s: np.ndarray, tmax_s: np.ndarray, mask: np.ndarray) -> No
         raise RecordError("Tmax holds NaN or infinity inside the brain; look at the training loss of this run")
 
 
-def _sign(figure: Figure, data: str) -> None:
+def sign(figure: Figure, data: str) -> None:
     """Says in the figure itself what it must not be taken for, since figures travel without their text."""
     origin = {"phantom": "phantom data (simulated)", "mixed": "partly phantom data (simulated)"}
     text = " · ".join(filter(None, [origin.get(data), "research only, not for diagnosis"]))

@@ -59,3 +59,26 @@ def restore_epoch(manager: ocp.CheckpointManager, epoch: int, template: TrainSta
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), template)
     state: Any = manager.restore(epoch, args=ocp.args.StandardRestore(shapes))
     return state
+
+
+def restore_saved(folder: Path, sharding: Sharding) -> TrainState:
+    """Reads the latest state as it was saved, without a template: for a network that is used, not trained on.
+
+    Args:
+      folder: of `open_checkpoints`.
+      sharding: where the arrays go.
+
+    Returns:
+      The state; its optimiser's part is plain dictionaries.
+
+    Raises:
+      FileNotFoundError: there is no checkpoint in the folder.
+    """
+    with ocp.CheckpointManager(folder.absolute(), item_handlers=ocp.StandardCheckpointHandler()) as manager:
+        epoch = manager.latest_step()
+        if epoch is None:
+            raise FileNotFoundError(f"{folder} holds no checkpoint")
+        saved: Any = manager.item_metadata(epoch)
+        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), saved.tree)
+        state: Any = manager.restore(epoch, args=ocp.args.StandardRestore(shapes))
+    return TrainState(**state)
