@@ -29,8 +29,11 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
     "sweep to run, e.g. configs/ablations/depth.py; --config.epochs=5 holds for all its variants",
+    allow_override=True,
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "folder of the sweep (default: runs/<name of the file>)")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "folder of the sweep (default: runs/<name of the file>)", allow_override=True
+)
 _SHARD = flags.DEFINE_string("shard", "0/1", "which share of the cells, of how many: i/n, counted from 0")
 _PUBLISH = flags.DEFINE_string("publish", "", "folder to copy the small tables and pictures of the results to")
 
