@@ -77,7 +77,7 @@ def holdout_montage(
         extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
         beyond = extend[bool(inside.min() < low), bool(inside.max() > high)]
         figure.colorbar(image, ax=ax, orientation="horizontal", label=label, extend=beyond, shrink=0.7, aspect=30)
-    _sign(figure, data)
+    sign(figure, data)
     return figure
 
 
@@ -124,14 +124,15 @@ def learning_curves(records_by_fold: Mapping[str, Sequence[Mapping[str, Any]]], 
             points = [(record["epoch"], record[key]) for record in records if key in record]
             if points:
                 ax.plot(*zip(*points, strict=True), label=name, color=colour, marker="o", markersize=3)
-        _finish_curve(ax, label)
+        finish_curve(ax, label)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", frameon=False)
-    _sign(figure, data)
+    sign(figure, data)
     return figure
 
 
-def _finish_curve(ax: Axes, label: str) -> None:
+def finish_curve(ax: Axes, label: str) -> None:
+    """Labels the axes of a panel over epochs; logarithmic where its values span more than a factor of 30."""
     values = np.concatenate([np.asarray(line.get_ydata(), float) for line in ax.lines] or [np.ones(1)])
     if values.min() > 0 and values.max() > 30 * values.min():
         ax.set_yscale("log")
@@ -191,7 +192,7 @@ def agreement(prediction_s: np.ndarray, tmax_s: np.ndarray, mask: np.ndarray, *,
             color="C3",
         )
     figure.colorbar(counts[0][3], ax=left, label="voxels", shrink=0.85)
-    _sign(figure, data)
+    sign(figure, data)
     return figure
 
 
@@ -205,7 +206,7 @@ def _check(prediction_s: np.ndarray, tmax_s: np.ndarray, mask: np.ndarray) -> No
         raise RecordError("Tmax holds NaN or infinity inside the brain; look at the training loss of this run")
 
 
-def _sign(figure: Figure, data: str) -> None:
+def sign(figure: Figure, data: str) -> None:
     """Says in the figure itself what it must not be taken for, since figures travel without their text."""
     origin = {"phantom": "phantom data (simulated)", "mixed": "partly phantom data (simulated)"}
     text = " · ".join(filter(None, [origin.get(data), "research only, not for diagnosis"]))

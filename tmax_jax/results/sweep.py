@@ -19,10 +19,13 @@ from tmax_jax.results.records import CaseRow, RecordError, Run, read_failures, r
 from tmax_jax.results.run import finish
 from tmax_jax.results.statistics import Comparison, compare
 from tmax_jax.results.summary import Summary, results_csv, summarise
+from tmax_jax.results.sweep_figures import forest, learning_curves, montage, read_patients, read_scores
+from tmax_jax.results.sweep_page import page_html
 from tmax_jax.results.tables import COLUMNS, results_table
 
 COMPARED = tuple(COLUMNS)  # metrics of the comparisons: those of the printed table
-_PUBLISHED = ("results.csv", "comparisons.csv", "costs.csv", "failures.csv")
+_SHOWN = ("mse_brain_s2", "mae_brain_s", "dice_6s", "whiteout")  # in the terminal and in the figure
+_PUBLISHED = ("results.csv", "comparisons.csv", "costs.csv", "failures.csv", "montage.png", "forest.png")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,15 +63,18 @@ def finish_sweep(folder: Path, console: Console, *, publish: Path | None = None)
     write_text(folder / "comparisons.csv", comparisons_csv(results))
     write_text(folder / "costs.csv", _costs_csv(results))
     write_text(folder / "failures.csv", _failures_csv(results))
+    figures = _save_figures(results, folder)
+    write_text(folder / "index.html", _page(results, figures))
     console.print(results_table(results.summaries, title=f"{results.name}: cross-validation", data=results.data))
     console.print(verdicts_table(results))
     for variant, reasons in results.failures.items():
         first = next(iter(reasons.values()))
         console.print(f"{variant} has no scores: {first}", markup=False, highlight=False)
+    console.print(f"{answer(results)}\n  {folder / 'index.html'}", markup=False, highlight=False, soft_wrap=True)
     if publish:
         target = publish / results.name
         target.mkdir(parents=True, exist_ok=True)
-        for name in _PUBLISHED:
+        for name in filter(lambda name: (folder / name).exists(), _PUBLISHED):
             shutil.copy(folder / name, target / name)
         console.print(f"  {target}", markup=False, highlight=False, soft_wrap=True)
 
@@ -130,6 +136,73 @@ def _model_rows(run: Run) -> list[CaseRow]:
     return [row for row in run.cases if row.method == run.cases[0].method]
 
 
+def answer(results: SweepResults) -> str:
+    """Says which variants beat the baseline, and whether one calls less healthy brain late at no cost in error."""
+    found = results.comparisons
+    told = {
+        metric: {verdict: _names(found[metric], verdict) for verdict in ("better", "worse")}
+        for metric in ("mse_brain_s2", "mae_brain_s", "whiteout")
+    }
+    sentences = [
+        f"{METRICS[metric].label}: better than {results.baseline}: {_listed(told[metric]['better'])}; worse:"
+        f" {_listed(told[metric]['worse'])}."
+        for metric in told
+    ]
+    less = told["whiteout"]["better"]
+    at_no_cost = [variant for variant in less if variant not in told["mae_brain_s"]["worse"]]
+    sentences.append(f"Less white-out without a greater absolute error: {_listed(at_no_cost)}.")
+    return " ".join(sentences)
+
+
+def _names(found: Mapping[str, Comparison], verdict: str) -> list[str]:
+    return [variant for variant, row in found.items() if row.verdict == verdict]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or "none shown"
+
+
+def _save_figures(results: SweepResults, folder: Path) -> dict[str, Path]:
+    """Draws the figures; returns the files by their captions."""
+    folders = {variant: run.folder for variant, run in results.runs.items()}
+    folds = results.summaries[0].folds
+    holdout = next(iter(results.runs.values())).holdout[0].case
+    scores = {variant: read_scores(run, folds) for variant, run in folders.items()}
+    drawn = [
+        ("learning_curves", "How each variant learnt", learning_curves(scores, data=results.data)),
+        ("montage", "The same patients, as each variant sees them", None),
+        ("forest", f"Paired differences from {results.baseline}", None),
+    ]
+    if patients := read_patients(folders, holdout, folds):
+        drawn[1] = (*drawn[1][:2], montage(patients, data=results.data))
+    if len(results.runs) > 1:
+        shown = {metric: results.comparisons[metric] for metric in _SHOWN}
+        drawn[2] = (*drawn[2][:2], forest(shown, baseline=results.baseline, data=results.data))
+    files = {}
+    for name, caption, figure in reversed(drawn):
+        if figure is not None:
+            files[caption] = folder / f"{name}.png"
+            figure.savefig(files[caption], format="png", dpi=130)
+    return files
+
+
+def _page(results: SweepResults, figures: Mapping[str, Path]) -> str:
+    return page_html(
+        name=results.name,
+        question=results.question,
+        data=results.data,
+        baseline=results.baseline,
+        summaries=results.summaries,
+        variants=len(results.runs),
+        comparisons=results.comparisons,
+        costs=results.costs,
+        failures=results.failures,
+        printed=results.printed,
+        answer=answer(results),
+        figures=figures,
+    )
+
+
 def comparisons_csv(results: SweepResults) -> str:
     """Formats all comparisons as CSV, one line a metric and variant; an empty field is not defined."""
     rows = [
@@ -169,7 +242,6 @@ def _csv_value(value: Any) -> Any:
 
 def verdicts_table(results: SweepResults) -> Table:
     """Lays out what the comparisons say, for a terminal: mean difference, and whether it is one."""
-    shown = ("mse_brain_s2", "mae_brain_s", "dice_6s", "whiteout")
     caption = Text(
         f"Difference from {results.baseline}, mean over patients. + better, - worse: Wilcoxon's signed ranks over"
         " patients, adjusted for the number of variants (Holm), p < 0.05, and a bootstrap interval without 0. Without"
@@ -178,11 +250,11 @@ def verdicts_table(results: SweepResults) -> Table:
     title = Text(f"{results.name}: paired differences")
     table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, caption_justify="left", padding=(0, 1, 0, 0))
     table.add_column("variant")
-    for metric in shown:
+    for metric in _SHOWN:
         unit = f" ({METRICS[metric].unit})" if METRICS[metric].unit else ""
         table.add_column(f"{METRICS[metric].label}{unit}", justify="right")
     signs = {"better": " +", "worse": " -", "no difference shown": "  "}
-    for variant in results.comparisons[shown[0]]:
-        found = [results.comparisons[metric][variant] for metric in shown]
+    for variant in results.comparisons[_SHOWN[0]]:
+        found = [results.comparisons[metric][variant] for metric in _SHOWN]
         table.add_row(Text(variant), *(f"{row.difference:+.3f}{signs[row.verdict]}" for row in found))
     return table
