@@ -1,11 +1,21 @@
 """A cohort in memory: every patient once an epoch, padding never counted, bad cohorts refused whole."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tmax_jax.cohort.batches import batched, case_order, frame_interval_s, read_cohort, take, trainable_cases
+from tmax_jax.cohort.batches import (
+    batched,
+    case_order,
+    draw_cases,
+    frame_interval_s,
+    read_cohort,
+    take,
+    trainable_cases,
+    without_images,
+)
 from tmax_jax.cohort.store import Case, CohortError, read_case, write_case
 
 
@@ -78,3 +88,26 @@ def test_cases_of_different_shape_are_listed(tmp_path):
 def test_a_single_frame_has_an_interval_of_one_second():
     assert frame_interval_s([0.0]) == 1.0
     assert frame_interval_s([0.0, 2.0, 3.0, 4.0]) == 1.0
+
+
+def test_images_taken_away_are_zeros_and_a_larger_share_holds_the_smaller(tmp_path):
+    perfusion = np.ones((4, 2, 2, 25), np.uint16)
+    cohort = dataclasses.replace(read_cohort(tmp_path, fill(tmp_path)), perfusion=(perfusion, perfusion))
+    lost = {}
+    for percent in (0.0, 2.0, 20.0):
+        holed = without_images(cohort, percent, seed=3)
+        lost[percent] = [np.argwhere((case == 0).all(axis=(1, 2))).tolist() for case in holed.perfusion]
+        assert [len(places) for places in lost[percent]] == [percent, percent]  # of 100 images
+        assert all(((case == 0).any(axis=(1, 2)) == (case == 0).all(axis=(1, 2))).all() for case in holed.perfusion)
+    assert all(place in lost[20.0][0] for place in lost[2.0][0])
+    assert lost[20.0][0] != lost[20.0][1]
+    assert (cohort.perfusion[0] == 1).all()
+
+
+def test_a_larger_draw_of_patients_holds_the_smaller_and_zero_is_all():
+    cases = tuple(f"case-{number:04d}" for number in range(20))
+    few, many = draw_cases(cases, 5, seed=1), draw_cases(cases, 10, seed=1)
+    assert set(few) < set(many) < set(cases)
+    assert draw_cases(cases, 0, seed=1) == cases
+    with pytest.raises(CohortError, match="asks for 21 patients to train on and the cohort has 20 beside the holdout"):
+        draw_cases(cases, 21, seed=1)

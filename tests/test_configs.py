@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from tmax_jax import models, parts
+from tmax_jax import models, parts, sweeping
 from tmax_jax.models.describe import measure
 from tmax_jax.training.sharding import make_shardings, put_batch
 from tmax_jax.training.state import init_state
@@ -20,6 +20,8 @@ from tmax_jax.training.step import make_train_step
 
 FOLDER = Path(__file__).parents[1] / "configs"
 CONFIGS = sorted(FOLDER.rglob("*.py"))
+EXPERIMENTS = [path for path in CONFIGS if path.parent == FOLDER]
+SWEEPS = sorted(FOLDER.glob("ablations/*.py"))
 FULL_SIZE, SMALL_SIZE = (24, 128, 128, 60), (8, 16, 16, 12)
 SLICES = {"unet_parent:four_pools": 32}  # where the default's 24 will not do
 
@@ -37,10 +39,13 @@ def name_of(path: Path) -> str:
     return path.relative_to(FOLDER).with_suffix("").as_posix()
 
 
+def variants_of(path: Path) -> list[str]:
+    module = load(path)
+    return list(module.get_sweep()) if path in SWEEPS else ["", *getattr(module, "VARIANTS", {})]
+
+
 VARIANTS = {
-    f"{name_of(path)}:{variant}".rstrip(":"): (path, variant)
-    for path in CONFIGS
-    for variant in ["", *getattr(load(path), "VARIANTS", {})]
+    f"{name_of(path)}:{variant}".rstrip(":"): (path, variant) for path in CONFIGS for variant in variants_of(path)
 }
 
 
@@ -118,7 +123,7 @@ def test_every_config_trains_two_steps_at_a_small_size(path):
     assert any(jax.tree.leaves(moved))
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", [name for name, (path, _) in VARIANTS.items() if path in EXPERIMENTS])
 def test_every_header_says_how_to_run_it_and_how_many_parameters_it_has(name):
     path, variant = VARIANTS[name]
     module = load(path)
@@ -135,7 +140,7 @@ def test_every_header_says_how_to_run_it_and_how_many_parameters_it_has(name):
 @pytest.mark.parametrize("path", CONFIGS, ids=name_of)
 def test_a_variant_has_a_run_folder_of_its_own(path):
     module = load(path)
-    names = [module.get_config(variant).name for variant in ["", *getattr(module, "VARIANTS", {})]]
+    names = [module.get_config(variant).name for variant in variants_of(path)]
     assert len(set(names)) == len(names)
 
 
@@ -145,7 +150,47 @@ def test_every_network_has_a_config(name):
     assert name in used, f"no file of configs/ runs the network {name!r}; copy one and change its model"
 
 
-@pytest.mark.parametrize("path", [path for path in CONFIGS if path.parent == FOLDER], ids=name_of)
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=name_of)
 def test_an_unknown_variant_lists_the_known_ones(path):
     with pytest.raises(SystemExit, match=r"no variant 'papre' of .*; choose one of: .*paper"):
         load(path).get_config("papre")
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=name_of)
+def test_the_header_of_a_sweep_says_what_it_asks_how_to_run_it_and_what_it_costs(path):
+    module = load(path)
+    doc = module.__doc__ or ""
+    sweep = module.get_sweep()
+    file = path.relative_to(FOLDER.parent).as_posix()
+    assert f"tmax_jax.sweep --config={file}" in doc
+    [example] = re.findall(rf"tmax_jax\.main --config={file}:(\S+)", doc)
+    assert example in sweep
+    assert re.search(rf"\b{len(sweep)} variants\b", doc), f"{path.name} has {len(sweep)} variants"
+    networks = {parts.build(config).model for config in sweep.values()}
+    known = {f"{count_parameters(model):,}" for model in networks}
+    said = re.findall(r"\d+,\d{3}(?:,\d{3})*", doc)
+    assert set(said) <= known, f"{path.name}: its networks have {', '.join(sorted(known))} parameters"
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=name_of)
+def test_the_variants_of_a_sweep_differ_and_are_paired(path):
+    sweep = load(path).get_sweep()
+    sweeping.check_paired(sweep)
+    texts = {config.to_json_best_effort(sort_keys=True) for config in (_unnamed(config) for config in sweep.values())}
+    assert len(texts) == len(sweep)
+
+
+def count_parameters(model) -> int:
+    perfusion = jax.ShapeDtypeStruct((1, 8, 16, 16, 60), np.float32)
+    variables = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), perfusion)
+    return sum(leaf.size for leaf in jax.tree.leaves(variables))
+
+
+def _unnamed(config):
+    config.name = ""
+    return config
+
+
+def test_a_sweep_lists_its_variants_to_those_who_ask_for_another():
+    with pytest.raises(SystemExit, match=r"no variant 'depth5' of depth; choose one of: depth2, .*depth12"):
+        load(FOLDER / "ablations" / "depth.py").get_config("depth5")

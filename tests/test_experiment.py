@@ -139,7 +139,7 @@ def test_the_store_may_move_but_not_change_its_patients(finished, tmp_path):
     [
         ({"data.store": "nowhere.zarr"}, CohortError, "there is no cohort at nowhere.zarr; make one with"),
         ({"loss.name": "huge"}, ExperimentError, "config.loss.name is 'huge'; choose one of: squared_error"),
-        ({"loss.over": "head"}, ExperimentError, "choose 'brain' or 'all'"),
+        ({"loss.voxels": "head"}, ExperimentError, "choose 'brain' or 'all'"),
         ({"epochs": 0}, ExperimentError, "config.epochs is 0; it must be at least 1"),
         ({"folds": 9}, FoldError, "9"),
         ({"data.holdout": "case-0099"}, FoldError, "case-0099"),

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 import pytest
+from ml_collections import ConfigDict
 
 from tmax_jax import defaults
 from tmax_jax.parts import ExperimentError, build
@@ -40,6 +41,36 @@ def test_epochs_of_a_schedule_become_steps():
 
 def test_strengths_of_augmentation_are_entries_of_the_config():
     assert build(config_with(**{"augment.rotation_degrees": 5.0})).augmentation.rotation_degrees == 5
+
+
+def loss_of(**loss):
+    config = defaults.get_config()
+    config.loss = ConfigDict({"voxels": "brain", "unit_s": 1.0} | loss)
+    return build(config).loss
+
+
+def test_a_weighted_sum_names_its_terms_their_weights_and_their_options():
+    nested = {"huber": {"weight": 2.0, "delta": 0.5}, "absolute_error": {}}
+    loss = loss_of(name="weighted_sum", terms={"squared_error": {"weight": 0.5}, "weighted_sum": {"terms": nested}})
+    found = loss(jnp.full((1, 1, 1, 1), 3.0), jnp.full((1, 1, 1, 1), 1.0))
+    assert found[0] == pytest.approx(0.5 * 4 + 2.0 * 0.5 * (2 - 0.25) + 2)
+
+
+def test_the_options_of_a_loss_do_not_collide_with_those_of_its_place():
+    loss = loss_of(name="asymmetric_squared_error", over=4.0, under=1.0)
+    assert loss(jnp.full((1, 1, 1, 1), 3.0), jnp.full((1, 1, 1, 1), 1.0))[0] == 16
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        ({}, "config.loss.terms names no loss to add up"),
+        ({"terms": {"huge": {"weight": 1.0}}}, "config.loss.name is 'huge'; choose one of: squared_error"),
+    ],
+)
+def test_a_weighted_sum_of_nothing_or_of_the_unknown_is_refused(loss, message):
+    with pytest.raises(ExperimentError, match=message.replace(".", r"\.")):
+        loss_of(name="weighted_sum", **loss)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """The rows that every table starts from: what a map scores for which nobody trained anything."""
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,20 +28,26 @@ def predictors(cohort: Cohort, training: np.ndarray, task: Task, shardings: Shar
       Functions of a batch, as `make_predict_step` builds them. Time to peak is the time of the bolus' peak after
       the arrival in the brain's mean curve: it needs no arterial input function, and no training.
     """
-    mean_s = training_mean_s(cohort, training, task)
-    methods: dict[str, Callable[[Batch], jax.Array]] = {
-        "predict zero": lambda batch: jnp.zeros_like(batch["tmax_s"]),
-        "predict training mean": lambda batch: jnp.full_like(batch["tmax_s"], mean_s),
-        "time to peak": _time_to_peak,
+    constant, time_to_peak = (_compiled(method, task, shardings) for method in (_constant, _time_to_peak))
+    values_s = {"predict zero": 0.0, "predict training mean": training_mean_s(cohort, training, task)}
+    predictors: dict[str, Predictor] = {
+        name: functools.partial(constant, np.float32(value_s)) for name, value_s in values_s.items()
     }
+    return predictors | {"time to peak": functools.partial(time_to_peak, np.float32(0))}
 
-    def predictor(method: Callable[[Batch], jax.Array]) -> Predictor:
-        def predict(batch: Batch) -> tuple[jax.Array, TmaxSums]:
-            return strip_and_score(method(batch), batch, task)
 
-        return jax.jit(predict, out_shardings=(shardings.per_row, shardings.replicated))
+@functools.lru_cache(maxsize=8)  # all folds, and the variants of a sweep, share what is compiled
+def _compiled(
+    method: Callable[[jax.Array, Batch], jax.Array], task: Task, shardings: Shardings
+) -> Callable[[Any, Batch], tuple[jax.Array, TmaxSums]]:
+    def predict(value_s: jax.Array, batch: Batch) -> tuple[jax.Array, TmaxSums]:
+        return strip_and_score(method(value_s, batch), batch, task)
 
-    return {name: predictor(method) for name, method in methods.items()}
+    return jax.jit(predict, out_shardings=(shardings.per_row, shardings.replicated))
+
+
+def _constant(value_s: jax.Array, batch: Batch) -> jax.Array:
+    return jnp.full_like(batch["tmax_s"], value_s)
 
 
 def training_mean_s(cohort: Cohort, training: np.ndarray, task: Task) -> float:
@@ -52,7 +60,7 @@ def training_mean_s(cohort: Cohort, training: np.ndarray, task: Task) -> float:
     return total / max(count, 1)
 
 
-def _time_to_peak(batch: Batch) -> jax.Array:
+def _time_to_peak(_: jax.Array, batch: Batch) -> jax.Array:
     signal = batch["perfusion"].astype(jnp.float32)
     return jax.vmap(lambda case, mask, interval_s: time_to_peak_s(case, mask, frame_interval_s=interval_s))(
         signal, batch["mask"], batch["frame_interval_s"]

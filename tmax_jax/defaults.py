@@ -21,6 +21,8 @@ def get_config() -> Config:
     config.data = ConfigDict()
     config.data.store = "cohort.zarr"  # what `python -m tmax_jax.convert` wrote
     config.data.holdout = ""  # case id kept out of all folds; drawn by the seed when empty
+    config.data.missing_percent = 0.0  # of each training patient's images taken away, the same ones in every epoch
+    config.data.patients = 0  # train on so many of the cohort, drawn by the seed, and score all; 0: on all
     config.data.normalise = True  # intensities to 0..1 per series; False: as the scanner stored them
     config.data.fill_inserted = False  # images that were missing are interpolated in time; False: they are zeros
 
@@ -32,8 +34,8 @@ def get_config() -> Config:
     config.model = ConfigDict({"name": "two_layer"})  # the other entries are the model's own fields
 
     config.loss = ConfigDict()
-    config.loss.name = "squared_error"
-    config.loss.over = "brain"  # voxels that count: "brain" or "all"
+    config.loss.name = "squared_error"  # of `losses.LOSSES`; the other entries of config.loss are its options
+    config.loss.voxels = "brain"  # that count: "brain" or "all"
     config.loss.max_inserted_percent = 100.0  # a slice of which more images were missing does not count
     config.loss.unit_s = 1.0  # seconds of Tmax that the loss counts as 1, so that its thresholds are in seconds
 
@@ -70,7 +72,7 @@ def paper(config: Config) -> None:
     config.target.scale_s = 0.001
     config.loss.unit_s = 0.001
     config.target.strip = False
-    config.loss.over = "all"
+    config.loss.voxels = "all"
     config.optimizer.learning_rate = 1e-3
     config.batch_size = 1
     config.epochs = 25
@@ -95,4 +97,26 @@ def choose(config: Config, variant: str, variants: dict[str, Callable[[Config], 
         if variant not in variants:
             raise SystemExit(f"error: no variant {variant!r} of {config.name}; choose one of: {', '.join(variants)}")
         variants[variant](config)
+    return config
+
+
+def pick(name: str, sweep: dict[str, Config], variant: str = "") -> Config:
+    """Returns one variant of a sweep, so that `main` can run it alone: `--config=configs/ablations/depth.py:depth6`.
+
+    Args:
+      name: of the sweep.
+      sweep: its configs by variant.
+      variant: a key of `sweep`; the first one when empty.
+
+    Returns:
+      The config, named after both.
+
+    Raises:
+      SystemExit: an unknown variant, with the known ones.
+    """
+    variant = variant or next(iter(sweep))
+    if variant not in sweep:
+        raise SystemExit(f"error: no variant {variant!r} of {name}; choose one of: {', '.join(sweep)}")
+    config = sweep[variant]
+    config.name = f"{name}-{variant}"
     return config

@@ -17,7 +17,15 @@ from rich.console import Console
 
 from tmax_jax import baselines
 from tmax_jax.classical import tmax_estimates, true_delays_s
-from tmax_jax.cohort.batches import Cohort, batched, case_order, read_cohort, trainable_cases
+from tmax_jax.cohort.batches import (
+    Cohort,
+    batched,
+    case_order,
+    draw_cases,
+    read_cohort,
+    trainable_cases,
+    without_images,
+)
 from tmax_jax.cohort.folds import Folds, make_folds, read_folds, write_folds
 from tmax_jax.cohort.store import list_cases
 from tmax_jax.defaults import Config
@@ -46,6 +54,8 @@ from tmax_jax.training.state import TrainState, init_state
 from tmax_jax.training.step import Predictor, Task, make_predict_step, make_train_step
 
 FINAL = "final"  # the fit on all training patients, and the holdout's prediction
+_compiled = functools.lru_cache(maxsize=8)  # folds, and variants of a sweep, share what is compiled
+_train_step, _predict_step = _compiled(make_train_step), _compiled(make_predict_step)
 SCORE = "mse_brain_s2"  # of an epoch: which one is the best
 
 
@@ -71,7 +81,7 @@ def run(config: Config, workdir: Path, *, part: str = "", mesh: str = "auto", co
     parts = build(config)
     claim_workdir(config, workdir)
     cases = trainable_cases(config.data.store, list_cases(config.data.store))
-    folds = _folds(config, workdir / "folds.json", cases)
+    folds = draw_folds(config, workdir / "folds.json", cases)
     names = [*map(str, range(len(folds.validation))), FINAL]
     if part and part not in names:
         raise ExperimentError(f"there is no fold {part!r}; choose one of: {', '.join(names)}")
@@ -125,7 +135,11 @@ def run_part(
     """Trains one fold or the final fit, scores its patients and writes its records."""
     number = len(folds.validation) if name == FINAL else int(name)
     training, scored = (folds.training_cases, (folds.holdout,)) if name == FINAL else folds.split(number)
+    drawn = draw_cases(folds.training_cases, config.data.patients, seed=config.seed)
+    training = tuple(case for case in training if case in drawn)
     train_indices, scored_indices = cohort.indices(training), cohort.indices(scored)
+    missing = config.data.missing_percent
+    learnt_from = without_images(cohort, missing, seed=config.seed) if missing else cohort
     folder = part_folder(workdir, name)
     folder.mkdir(parents=True, exist_ok=True)
     shardings = parts.shardings
@@ -133,10 +147,10 @@ def run_part(
     def batches(epoch: int) -> Iterator[tuple[list[str], Any]]:
         order = case_order(len(train_indices), seed=config.seed, fold=number, epoch=epoch)
         rows = batched(train_indices[order], shardings.batch_size)
-        for row, batch in zip(rows, device_batches(cohort, rows, shardings), strict=True):
+        for row, batch in zip(rows, device_batches(learnt_from, rows, shardings), strict=True):
             yield [cohort.case_ids[i] for i in row if i >= 0], batch
 
-    predict_step = make_predict_step(parts.model, parts.task, shardings)
+    predict_step = _predict_step(parts.model, parts.task, shardings)
 
     def validate(state: TrainState) -> dict[str, float]:
         if name == FINAL:
@@ -171,7 +185,7 @@ def run_part(
             state = fit(
                 state,
                 epochs=epochs,
-                train_step=make_train_step(
+                train_step=_train_step(
                     parts.model,
                     optimizer,
                     parts.loss,
@@ -192,8 +206,8 @@ def run_part(
             state = restore_epoch(checkpoints, checkpoints.best_step() or 0, state, shardings.replicated)
             console.print(f"fold {name}: {len(scores)} epochs of at most {epochs}, best was {best_epoch(scores)}")
     predict = functools.partial(predict_step, state)
-    if name == FINAL:
-        write_holdout(folder / "holdout.npz", cohort, int(scored_indices[0]), predict, shardings)
+    example = "holdout.npz" if name == FINAL else "example.npz"
+    write_holdout(folder / example, cohort, int(scored_indices[0]), predict, shardings)
     predictors = {config.name: predict} | baselines.predictors(cohort, train_indices, parts.task, shardings)
     maps_s = {
         method: predict_maps(predictor, cohort, scored_indices, shardings) for method, predictor in predictors.items()
@@ -269,7 +283,7 @@ def mean_scores(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def write_holdout(path: Path, cohort: Cohort, index: int, predict: Predictor, shardings: Shardings) -> None:
-    """Writes a patient's predicted and true map."""
+    """Writes a patient's predicted and true map, for the figures."""
     row = batched(np.array([index]), shardings.batch_size)[0]
     prediction_s, _ = predict(next(device_batches(cohort, row[None], shardings)))
     prediction_s = fetch(prediction_s)[0]
@@ -305,7 +319,7 @@ def _mean_best_epoch(workdir: Path, folds: int) -> int:
     return round(statistics.fmean(best_epoch(_scores(folder)) for folder in folders))
 
 
-def _folds(config: Config, path: Path, cases: list[str]) -> Folds:
+def draw_folds(config: Config, path: Path, cases: list[str]) -> Folds:
     """Draws the folds of a new run; reads and verifies those of an old one."""
     if processes.is_writer() and not path.exists():
         write_folds(path, make_folds(cases, folds=config.folds, seed=config.seed, holdout=config.data.holdout))

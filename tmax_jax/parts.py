@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import optax
@@ -42,12 +42,10 @@ def build(config: Config) -> Parts:
       ModelError: an unknown model or field.
     """
     loss_options = config.loss.to_dict()
-    over, unit_s, max_inserted = (loss_options.pop(name) for name in ("over", "unit_s", "max_inserted_percent"))
-    name = loss_options.pop("name")
-    if name not in losses.LOSSES:
-        raise ExperimentError(f"config.loss.name is {name!r}; choose one of: {', '.join(losses.LOSSES)}")
-    if over not in ("brain", "all"):
-        raise ExperimentError(f"config.loss.over is {over!r}; choose 'brain' or 'all'")
+    voxels, unit_s, max_inserted = (loss_options.pop(name) for name in ("voxels", "unit_s", "max_inserted_percent"))
+    loss = _loss(**loss_options)
+    if voxels not in ("brain", "all"):
+        raise ExperimentError(f"config.loss.voxels is {voxels!r}; choose 'brain' or 'all'")
     if not 0 <= max_inserted <= 100:
         raise ExperimentError(f"config.loss.max_inserted_percent is {max_inserted}; it must be between 0 and 100")
     for field in ("epochs", "batch_size"):
@@ -62,11 +60,11 @@ def build(config: Config) -> Parts:
     return Parts(
         model=model,
         optimizer=_optimizer(config),
-        loss=functools.partial(losses.LOSSES[name], **loss_options),
+        loss=loss,
         task=Task(
             normalise=config.data.normalise,
             target_scale_s=config.target.scale_s,
-            loss_over=over,
+            loss_over=voxels,
             strip_prediction=config.target.strip,
             loss_unit_s=unit_s,
             fill_inserted=config.data.fill_inserted,
@@ -76,10 +74,26 @@ def build(config: Config) -> Parts:
         augmentation=augmentation,
         ema_decay=config.ema_decay,
         is_linear=linear
-        and (name, augmentation) == ("squared_error", OFF)
+        and (config.loss.name, augmentation) == ("squared_error", OFF)
         and not config.data.fill_inserted
         and max_inserted == 100,
     )
+
+
+def _loss(name: str, **options: Any) -> Loss:
+    """Returns a loss with its options bound; terms of a `weighted_sum` are `{name of a loss: {"weight": w, ...}}`."""
+    if name not in losses.LOSSES:
+        raise ExperimentError(f"config.loss.name is {name!r}; choose one of: {', '.join(losses.LOSSES)}")
+    if name == "weighted_sum":
+        terms = options.get("terms") or {}
+        if not terms:
+            raise ExperimentError("config.loss.terms names no loss to add up; e.g. {'squared_error': {'weight': 1.0}}")
+        options["terms"] = [_term(name, **options_of_term) for name, options_of_term in terms.items()]
+    return functools.partial(losses.LOSSES[name], **options)
+
+
+def _term(name: str, *, weight: float = 1.0, **options: Any) -> tuple[float, Loss]:
+    return weight, _loss(name, **options)
 
 
 def _optimizer(config: Config) -> Callable[[int], optax.GradientTransformation]:
@@ -87,6 +101,7 @@ def _optimizer(config: Config) -> Callable[[int], optax.GradientTransformation]:
     options = config.optimizer.to_dict()
     rate, schedule, warmup = (options.pop(name) for name in ("learning_rate", "schedule", "warmup_epochs"))
 
+    @functools.cache  # so that folds of one length share a compiled step
     def make(steps_an_epoch: int) -> optax.GradientTransformation:
         steps, warmup_steps = config.epochs * steps_an_epoch, warmup * steps_an_epoch
         learning_rate = learning_rate_schedule(rate, schedule=schedule, warmup_steps=warmup_steps, steps=steps)

@@ -105,6 +105,52 @@ def gather(cases: Sequence[Case], images: Sequence[np.ndarray]) -> Cohort:
     )
 
 
+def without_images(cohort: Cohort, percent: float, *, seed: int) -> Cohort:
+    """Takes images (one slice at one time) away, as if their files had been missing: zeros, as conversion leaves them.
+
+    Args:
+      cohort: in memory; stays as it is.
+      percent: of each case's images.
+      seed: of the draw, a case its own. More percent take away the same images and others.
+
+    Returns:
+      The cohort with holes; masks and intensity scales are those of the whole series.
+    """
+    holed, inserted = [], [places.copy() for places in cohort.inserted]
+    for number, perfusion in enumerate(cohort.perfusion):
+        slices, times = perfusion.shape[0], perfusion.shape[-1]
+        order = np.random.default_rng((seed, number)).permutation(slices * times)
+        z, t = np.divmod(order[: round(percent / 100 * slices * times)], times)
+        holed.append(perfusion.copy())
+        holed[-1][z, :, :, t] = 0
+        inserted[number][z, t] = True
+    return dataclasses.replace(cohort, perfusion=tuple(holed), inserted=tuple(inserted))
+
+
+def draw_cases(case_ids: tuple[str, ...], count: int, *, seed: int) -> tuple[str, ...]:
+    """Draws so many of the cases; a larger draw holds every smaller one.
+
+    Args:
+      case_ids: to draw from.
+      count: how many; 0 for all.
+      seed: of the draw.
+
+    Raises:
+      CohortError: there are not so many.
+
+    Example:
+      >>> draw_cases(("a", "b", "c", "d"), 2, seed=0)
+      ('a', 'c')
+    """
+    if count > len(case_ids):
+        raise CohortError(
+            f"config.data.patients asks for {count} patients to train on and the cohort has {len(case_ids)} beside the"
+            " holdout; convert a larger cohort, or ask for fewer"
+        )
+    drawn = np.random.default_rng(seed).permutation(len(case_ids))[: count or len(case_ids)]
+    return tuple(case_ids[place] for place in sorted(drawn))
+
+
 def trainable_cases(store: str | Path, case_ids: Sequence[str]) -> list[str]:
     """Returns the cases whose attributes name a Tmax map."""
     return [case_id for case_id in case_ids if "tmax" in read_attributes(store, case_id)["maps"]]

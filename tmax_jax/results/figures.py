@@ -124,14 +124,15 @@ def learning_curves(records_by_fold: Mapping[str, Sequence[Mapping[str, Any]]], 
             points = [(record["epoch"], record[key]) for record in records if key in record]
             if points:
                 ax.plot(*zip(*points, strict=True), label=name, color=colour, marker="o", markersize=3)
-        _finish_curve(ax, label)
+        finish_curve(ax, label)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", frameon=False)
     sign(figure, data)
     return figure
 
 
-def _finish_curve(ax: Axes, label: str) -> None:
+def finish_curve(ax: Axes, label: str) -> None:
+    """Labels the axes of a panel over epochs; logarithmic where its values span more than a factor of 30."""
     values = np.concatenate([np.asarray(line.get_ydata(), float) for line in ax.lines] or [np.ones(1)])
     if values.min() > 0 and values.max() > 30 * values.min():
         ax.set_yscale("log")

@@ -137,6 +137,11 @@ def read_cases(path: Path) -> list[CaseRow]:
     ]
 
 
+def read_failures(folder: Path) -> dict[str, str]:
+    """Returns why parts of a run of a sweep have no scores, by the part's folder; empty where none failed."""
+    return {path.parent.name: read_json(path)["reason"] for path in sorted(folder.glob("*/failure.json"))}
+
+
 def read_run(folder: Path) -> Run:
     """Reads the rows of a finished run and checks that each method was scored on each patient of each fold.
 
