@@ -19,8 +19,10 @@ def get_config() -> Config:
     config.seed = 0  # of folds, initial weights and the order of patients
 
     config.data = ConfigDict()
+    config.data.source = "cohort"  # or "simulated": curves made in the step, as `simulation` says
     config.data.store = "cohort.zarr"  # what `python -m tmax_jax.convert` wrote
     config.data.holdout = ""  # case id kept out of all folds; drawn by the seed when empty
+    config.data.inputs = ("signal",)  # channels that the network sees: see models/inputs.py
     config.data.normalise = True  # intensities to 0..1 per series; False: as the scanner stored them
 
     config.folds = 6  # cross-validation by patient over all but the holdout
@@ -57,6 +59,13 @@ def get_config() -> Config:
     config.augment.intensity_scale_percent = 0.0  # brighter or darker, up to so much
     config.augment.noise_percent = 0.0  # Rician; of the series' greatest intensity
     config.augment.dropped_images_percent = 0.0  # lost, as if their files were missing
+
+    config.simulation = ConfigDict()  # what a step draws where data.source is "simulated"
+    config.simulation.steps_an_epoch = 50
+    config.simulation.scans = 16  # a step, shared among the numbers of frames
+    config.simulation.curves = 64  # of a scan
+    config.simulation.frames = (40, 60, 80)
+    config.simulation.ranges = ConfigDict()  # fields of perfusion.curves.Ranges that differ from its defaults
 
     config.tensorboard = False  # scalars for TensorBoard too (needs the extra: pip install 'tmax_jax[tensorboard]')
     return config

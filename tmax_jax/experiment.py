@@ -40,7 +40,7 @@ from tmax_jax.training.checkpoint import open_checkpoints, restore_epoch
 from tmax_jax.training.loop import best_epoch, fit, is_out_of_patience
 from tmax_jax.training.sharding import Shardings, put_batch
 from tmax_jax.training.state import TrainState, init_state
-from tmax_jax.training.step import Predictor, make_predict_step, make_train_step
+from tmax_jax.training.step import Predictor, input_shape, make_predict_step, make_train_step
 
 FINAL = "final"  # the fit on all training patients, and the holdout's prediction
 SCORE = "mse_brain_s2"  # of an epoch: which one is the best
@@ -137,9 +137,8 @@ def run_part(
     key = jax.random.fold_in(jax.random.key(config.seed), number)
     steps_an_epoch = len(batched(train_indices, shardings.batch_size))
     optimizer = parts.optimizer(steps_an_epoch)
-    make_state = functools.partial(
-        init_state, parts.model, optimizer, input_shape=(1, *cohort.perfusion[0].shape), ema=parts.ema_decay > 0
-    )
+    shape = input_shape((1, *cohort.perfusion[0].shape), parts.task)
+    make_state = functools.partial(init_state, parts.model, optimizer, input_shape=shape, ema=parts.ema_decay > 0)
     state = jax.jit(make_state, out_shardings=shardings.replicated)(key)
     epochs, patience_epochs = config.epochs, config.patience_epochs
     if name == FINAL and patience_epochs:

@@ -10,6 +10,7 @@ import optax
 
 from tmax_jax import losses, models
 from tmax_jax.defaults import Config
+from tmax_jax.models.inputs import make_channels
 from tmax_jax.training.augment import Augmentation
 from tmax_jax.training.optimizer import OptimizerError, adam, learning_rate_schedule
 from tmax_jax.training.sharding import Shardings, make_shardings
@@ -56,7 +57,14 @@ def build(config: Config) -> Parts:
         model=models.build(**config.model.to_dict()),
         optimizer=_optimizer(config),
         loss=functools.partial(losses.LOSSES[name], **loss_options),
-        task=Task(config.data.normalise, config.target.scale_s, over, config.target.strip, unit_s),
+        task=Task(
+            config.data.normalise,
+            config.target.scale_s,
+            over,
+            config.target.strip,
+            unit_s,
+            channels=make_channels(config.data.inputs),
+        ),
         shardings=make_shardings(config.batch_size),  # until the rows of the images are known
         augmentation=Augmentation(**config.augment.to_dict()),
         ema_decay=config.ema_decay,

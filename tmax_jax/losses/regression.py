@@ -1,4 +1,4 @@
-"""Voxel-wise regression losses."""
+"""Voxelwise-wise regression losses."""
 
 import math
 

@@ -29,6 +29,7 @@ class Task:
     loss_over: str  # "brain" or "all" voxels
     strip_prediction: bool  # Tmax is 0 outside the brain by definition
     loss_unit_s: float = 1.0  # seconds of Tmax that the loss counts as 1
+    channels: Callable[[Batch], jax.Array] | None = None  # what the network sees instead of the signal
 
 
 def network_input(batch: Batch, task: Task) -> jax.Array:
@@ -39,14 +40,35 @@ def network_input(batch: Batch, task: Task) -> jax.Array:
       task: says whether to normalise.
 
     Returns:
-      float32 `[case, z, y, x, time]`, 0 outside the mask. One mask for all frames: a mask a frame would flicker
-      while the bolus passes, since the signal drops.
+      float32 `[case, z, y, x, time]`, or the channels of `task.channels`; 0 outside the mask. One mask for all frames:
+      a mask a frame would flicker while the bolus passes, since the signal drops.
     """
+    if task.channels:
+        return task.channels(batch)
     perfusion = batch["perfusion"].astype(jnp.float32)
     if task.normalise:
         low, high = (batch[name][:, None, None, None, None] for name in ("intensity_min", "intensity_max"))
         perfusion = (perfusion - low) / jnp.maximum(high - low, jnp.finfo(jnp.float32).tiny)
     return jnp.where(batch["mask"][..., None], perfusion, 0)
+
+
+def input_shape(shape: tuple[int, ...], task: Task) -> tuple[int, ...]:
+    """Returns the shape of what the network sees.
+
+    Args:
+      shape: `(case, z, y, x, time)` of the perfusion.
+      task: says what that is.
+
+    Example:
+      >>> input_shape((1, 24, 128, 128, 60), Task(True, 20.0, "brain", True))
+      (1, 24, 128, 128, 60)
+    """
+    case = jax.ShapeDtypeStruct(shape[:1], jnp.float32)
+    batch = {
+        "perfusion": jax.ShapeDtypeStruct(shape, jnp.float32),
+        "mask": jax.ShapeDtypeStruct(shape[:-1], jnp.bool_),
+    } | dict.fromkeys(("intensity_min", "intensity_max", "frame_interval_s"), case)
+    return jax.eval_shape(lambda batch: network_input(batch, task), batch).shape
 
 
 def make_train_step(
