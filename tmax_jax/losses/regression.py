@@ -1,4 +1,4 @@
-"""Voxelwise-wise regression losses."""
+"""Voxel-wise regression losses."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Voxelwise-wise agreement of predicted and true Tmax, from sums: of each case, or of a cohort pooled.
+"""Voxel-wise agreement of predicted and true Tmax, from sums: of each case, or of a cohort pooled.
 
 With p and t the predicted and true Tmax of the voxels that count, e = p - t, and means, variances and the covariance
 over these voxels.
