@@ -30,11 +30,14 @@ def get_config() -> Config:
     config.patience_epochs = 0  # stop a fold so long after its best validation score, and keep that epoch; 0: never
     config.batch_size = 1  # patients a step, spread over the devices
 
+    config.start_from = ""  # run folder whose final parameters a fit starts from
     config.model = ConfigDict({"name": "two_layer"})  # the other entries are the model's own fields
 
     config.loss = ConfigDict()
     config.loss.name = "squared_error"
     config.loss.over = "brain"  # voxels that count: "brain" or "all"
+    config.loss.target_weight = 1.0  # 0: learns from the consistency alone, without any target
+    config.loss.consistency = 0.0  # weight of: delay, flow and transit time must give the measured curve
     config.loss.unit_s = 1.0  # seconds of Tmax that the loss counts as 1, so that its thresholds are in seconds
 
     config.target = ConfigDict()

@@ -36,7 +36,7 @@ from tmax_jax.results.records import (
 )
 from tmax_jax.results.scalars import open_scalars
 from tmax_jax.scoring import predict_maps, score_maps
-from tmax_jax.training.checkpoint import open_checkpoints, restore_epoch
+from tmax_jax.training.checkpoint import open_checkpoints, restore_epoch, start_from
 from tmax_jax.training.loop import best_epoch, fit, is_out_of_patience
 from tmax_jax.training.sharding import Shardings, put_batch
 from tmax_jax.training.state import TrainState, init_state
@@ -140,6 +140,8 @@ def run_part(
     shape = input_shape((1, *cohort.perfusion[0].shape), parts.task)
     make_state = functools.partial(init_state, parts.model, optimizer, input_shape=shape, ema=parts.ema_decay > 0)
     state = jax.jit(make_state, out_shardings=shardings.replicated)(key)
+    if config.start_from:
+        state = start_from(Path(config.start_from) / FINAL / "checkpoints", state, shardings.replicated)
     epochs, patience_epochs = config.epochs, config.patience_epochs
     if name == FINAL and patience_epochs:
         epochs, patience_epochs = _mean_best_epoch(workdir, len(folds.validation)), 0

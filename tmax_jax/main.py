@@ -14,6 +14,7 @@ from tmax_jax.models import ModelError
 from tmax_jax.models.describe import describe
 from tmax_jax.results.records import RecordError
 from tmax_jax.results.run import finish
+from tmax_jax.training.checkpoint import CheckpointError
 from tmax_jax.training.loop import TrainingError
 from tmax_jax.training.step import input_shape
 
@@ -61,4 +62,13 @@ def main(_: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, experiment.ExperimentError, CohortError, FoldError, ModelError, RecordError, TrainingError)
+    cli.run(
+        main,
+        experiment.ExperimentError,
+        CohortError,
+        FoldError,
+        CheckpointError,
+        ModelError,
+        RecordError,
+        TrainingError,
+    )

@@ -10,6 +10,7 @@ import optax
 
 from tmax_jax import losses, models
 from tmax_jax.defaults import Config
+from tmax_jax.models.consistency import make_penalty
 from tmax_jax.models.inputs import make_channels
 from tmax_jax.training.augment import Augmentation
 from tmax_jax.training.optimizer import OptimizerError, adam, learning_rate_schedule
@@ -42,6 +43,7 @@ def build(config: Config) -> Parts:
     """
     loss_options = config.loss.to_dict()
     over, unit_s = loss_options.pop("over"), loss_options.pop("unit_s")
+    target_weight, consistency = loss_options.pop("target_weight"), loss_options.pop("consistency")
     name = loss_options.pop("name")
     if name not in losses.LOSSES:
         raise ExperimentError(f"config.loss.name is {name!r}; choose one of: {', '.join(losses.LOSSES)}")
@@ -53,8 +55,9 @@ def build(config: Config) -> Parts:
     _check_augmentation(config.augment)
     if not 0 <= config.ema_decay < 1:
         raise ExperimentError(f"config.ema_decay is {config.ema_decay}; it must be 0 (off) or below 1")
+    model = models.build(**config.model.to_dict())
     return Parts(
-        model=models.build(**config.model.to_dict()),
+        model=model,
         optimizer=_optimizer(config),
         loss=functools.partial(losses.LOSSES[name], **loss_options),
         task=Task(
@@ -64,6 +67,8 @@ def build(config: Config) -> Parts:
             config.target.strip,
             unit_s,
             channels=make_channels(config.data.inputs),
+            target_weight=target_weight,
+            penalty=make_penalty(model, consistency) if consistency else None,
         ),
         shardings=make_shardings(config.batch_size),  # until the rows of the images are known
         augmentation=Augmentation(**config.augment.to_dict()),

@@ -19,8 +19,9 @@ from rich.console import Console
 
 from tmax_jax import parts
 from tmax_jax.defaults import Config
+from tmax_jax.models.consistency import curve_misfit
 from tmax_jax.models.voxelwise import Estimate
-from tmax_jax.perfusion.alignment import CHANNELS, align
+from tmax_jax.perfusion.alignment import CHANNELS, Aligned, align
 from tmax_jax.perfusion.curves import Ranges, draw_scan
 from tmax_jax.perfusion.deconvolution import deconvolve
 from tmax_jax.perfusion.parametric import tmax_s
@@ -83,7 +84,12 @@ def negative_log_likelihood(estimate: Estimate, truth: jax.Array) -> jax.Array:
 
 
 def make_simulated_step(
-    model: nn.Module, optimizer: optax.GradientTransformation, draw: Callable[[jax.Array], Curves]
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    draw: Callable[[jax.Array], Curves],
+    *,
+    target_weight: float = 1.0,
+    consistency: float = 0.0,
 ) -> Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]:
     """Builds the step that draws its own curves and learns from them.
 
@@ -91,6 +97,8 @@ def make_simulated_step(
       model: with a method `estimate`.
       optimizer: of the parameters.
       draw: curves from a key.
+      target_weight: of the likelihood of the truth; 0 learns without it.
+      consistency: weight of log(1 + misfit) between measured curves and those that the estimates predict.
 
     Returns:
       A jitted function of (state, anything) as `training.loop.fit` takes it; the old state is donated.
@@ -101,7 +109,11 @@ def make_simulated_step(
 
         def objective(params: Any) -> jax.Array:
             estimate = model.apply({"params": params}, curves.channels, train=True, method="estimate")
-            return jnp.mean(negative_log_likelihood(estimate, curves.truth))
+            value = target_weight * jnp.mean(negative_log_likelihood(estimate, curves.truth))
+            if consistency:
+                misfit = curve_misfit(estimate, Aligned.from_channels(curves.channels))
+                value = value + consistency * jnp.mean(jnp.log1p(misfit))
+            return value
 
         value, grads = jax.value_and_grad(objective)(state.params)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
@@ -181,7 +193,13 @@ def run(config: Config, workdir: Path, *, console: Console) -> None:
             state = fit(
                 state,
                 epochs=config.epochs,
-                train_step=make_simulated_step(built.model, optimizer, draw),
+                train_step=make_simulated_step(
+                    built.model,
+                    optimizer,
+                    draw,
+                    target_weight=config.loss.target_weight,
+                    consistency=config.loss.consistency,
+                ),
                 batches=batches,
                 validate=make_validation(built.model, validation),
                 checkpoints=checkpoints,

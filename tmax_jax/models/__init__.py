@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 
 from tmax_jax.models.blocks import ModelError
+from tmax_jax.models.filtered import Filtered
 from tmax_jax.models.patch import Patch
 from tmax_jax.models.pointwise import OneLayer, Pointwise, TwoLayer
 from tmax_jax.models.temporal import Temporal
@@ -20,10 +21,12 @@ MODELS: dict[str, type[nn.Module]] = {
     "patch": Patch,
     "unet": UNet,
     "voxelwise": Voxelwise,
+    "filtered": Filtered,
 }
 
 __all__ = [
     "MODELS",
+    "Filtered",
     "ModelError",
     "OneLayer",
     "Patch",

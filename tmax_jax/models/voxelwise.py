@@ -1,5 +1,6 @@
 """A network that reads a voxel's curve beside the artery's, on the grid of `perfusion.alignment`."""
 
+import functools
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -13,7 +14,7 @@ from tmax_jax.perfusion.deconvolution import deconvolve
 from tmax_jax.perfusion.parametric import ML_PER_GRAM
 
 QUANTITIES = ("delay", "classical", "cbf", "mtt")  # in the order of the outputs
-_UNIT_S, _MTT_S = 10.0, 8.0  # which an output of 1, and of 0, mean
+UNIT_S, _MTT_S = 10.0, 8.0  # which an output of 1, and of 0, mean
 
 
 class Estimate(NamedTuple):
@@ -59,9 +60,7 @@ class Voxelwise(nn.Module):
         Raises:
           ModelError: another number of channels, or an unknown quantity to read.
         """
-        if self.reads not in ("classical", "delay"):
-            raise ModelError(f"unknown quantity to read {self.reads!r}; choose one of: classical, delay")
-        return getattr(self.estimate(perfusion, train=train, valid=valid), f"{self.reads}_s")
+        return read(self.estimate(perfusion, train=train, valid=valid), self.reads)
 
     def estimate(self, perfusion: jax.Array, *, train: bool, valid: jax.Array | None = None) -> Estimate:
         """Returns all that the network says of each voxel; `model.apply(..., method="estimate")` calls it.
@@ -71,30 +70,41 @@ class Voxelwise(nn.Module):
           train: as for `__call__`.
           valid: as for `__call__`.
         """
-        if perfusion.shape[-1] != CHANNELS:
-            raise ModelError(
-                f"the network takes the {CHANNELS} channels of aligned curves and got {perfusion.shape[-1]}; set"
-                " config.data.inputs = ('aligned',)"
-            )
+        check_channels(perfusion)
         found = Aligned.from_channels(perfusion)
-        residues = [late_residue(found, strength) for strength in self.strengths]
-        curves = [4.0 * found.curve, 8.0 * found.artery, *residues]
-        scalars = jnp.delete(perfusion[..., -SCALARS:], 1, axis=-1, assume_unique_indices=True)  # without the height
-        output = self.layers(jnp.concatenate([*curves, scalars], axis=-1), train=train, valid=valid)
-        return as_estimate(output, found)
+        deconvolved = functools.partial(deconvolve, found.curve, found.artery, dt=1.0, method="tikhonov")
+        residues = [with_negative_times(deconvolved(strength=strength)) for strength in self.strengths]
+        curves = [4.0 * found.curve, 8.0 * found.artery, *residues, scalar_channels(perfusion)]
+        return as_estimate(self.layers(jnp.concatenate(curves, axis=-1), train=train, valid=valid), found)
 
 
-def late_residue(found: Aligned, strength: float) -> jax.Array:
-    """Returns the residue function of aligned curves by Tikhonov's method, from `-BEFORE_S` to the end of the grid.
+def check_channels(perfusion: jax.Array) -> None:
+    """Raises a ModelError unless these are the channels of aligned curves."""
+    if perfusion.shape[-1] != CHANNELS:
+        raise ModelError(
+            f"the network takes the {CHANNELS} channels of aligned curves and got {perfusion.shape[-1]}; set"
+            " config.data.inputs = ('aligned',)"
+        )
 
-    Args:
-      found: aligned curves.
-      strength: of the damping.
 
-    Returns:
-      `[..., BEFORE_S + POINTS]`, of order 1.
+def read(estimate: Estimate, name: str) -> jax.Array:
+    """Returns the Tmax that is asked for, in seconds.
+
+    Raises:
+      ModelError: an unknown quantity.
     """
-    residue = deconvolve(found.curve, found.artery, dt=1.0, method="tikhonov", strength=strength)
+    if name not in ("classical", "delay"):
+        raise ModelError(f"unknown quantity to read {name!r}; choose one of: classical, delay")
+    return getattr(estimate, f"{name}_s")
+
+
+def scalar_channels(perfusion: jax.Array) -> jax.Array:
+    """Returns the channels after the curves without the height of the tissue's curve beside the artery's."""
+    return jnp.delete(perfusion[..., -SCALARS:], 1, axis=-1, assume_unique_indices=True)
+
+
+def with_negative_times(residue: jax.Array) -> jax.Array:
+    """Returns a residue function `[..., 2 * POINTS]` in order of time, `-BEFORE_S` to the end of the grid."""
     return jnp.concatenate([residue[..., -BEFORE_S:], residue[..., :POINTS]], axis=-1)
 
 
@@ -102,11 +112,11 @@ def as_estimate(output: jax.Array, found: Aligned) -> Estimate:
     """Gives the eight outputs of a network their meanings and units."""
     median, log_scale = output[..., : len(QUANTITIES)], output[..., len(QUANTITIES) :]
     delay, classical, flow, transit = jnp.moveaxis(median, -1, 0)
-    units = jnp.array([_UNIT_S, _UNIT_S, 1.0, 1.0], median.dtype)
+    units = jnp.array([UNIT_S, UNIT_S, 1.0, 1.0], median.dtype)
     scales = jnp.exp(log_scale) * units.reshape((1,) * (log_scale.ndim - 1) + (-1,))
     return Estimate(
-        _UNIT_S * delay,
-        _UNIT_S * classical,
+        UNIT_S * delay,
+        UNIT_S * classical,
         flow + jnp.log(6000.0 * ML_PER_GRAM / 4.0 * (found.flow_unit + 1e-6)),
         transit + jnp.log(_MTT_S),
         scales,

@@ -30,6 +30,10 @@ class Task:
     strip_prediction: bool  # Tmax is 0 outside the brain by definition
     loss_unit_s: float = 1.0  # seconds of Tmax that the loss counts as 1
     channels: Callable[[Batch], jax.Array] | None = None  # what the network sees instead of the signal
+    target_weight: float = 1.0  # of the loss against the target; 0: no target is used
+    penalty: Callable[[Any, jax.Array, jax.Array], jax.Array] | None = (
+        None  # of (variables, input, mask), a value a case
+    )
 
 
 def network_input(batch: Batch, task: Task) -> jax.Array:
@@ -103,9 +107,10 @@ def make_train_step(
 
         def objective(params: Any) -> tuple[jax.Array, Any]:
             variables = variables_of(state) | {"params": params}
+            seen = network_input(batch, task)
             prediction, updated = model.apply(
                 variables,
-                network_input(batch, task),
+                seen,
                 train=True,
                 valid=batch["valid"],
                 mutable=["batch_stats"],
@@ -117,6 +122,8 @@ def make_train_step(
                 batch["tmax_s"] / task.loss_unit_s,
                 where=where,
             )
+            if task.penalty:
+                per_case = task.target_weight * per_case + task.penalty(variables, seen, batch["mask"])
             mean = jnp.sum(jnp.where(batch["valid"], per_case, 0)) / jnp.maximum(jnp.sum(batch["valid"]), 1)
             return mean, updated.get("batch_stats", {})
 
