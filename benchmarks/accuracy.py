@@ -36,12 +36,14 @@ from tmax_jax.perfusion.signal import signal_to_concentration
 from tmax_jax.perfusion.smoothing import smooth_similar
 from tmax_jax.perfusion.tiles import pearson, tile_phantom
 from tmax_jax.perfusion.variation import draw_motion
+from tmax_jax.results.calibration import calibration_figure, covered
 from tmax_jax.simulated import restore
 
 _CURVES = flags.DEFINE_integer("curves", 20000, "random curves a table row", 100)
 _OSIPI = flags.DEFINE_string("osipi", None, "the collection's dsc_data.csv; without it that table is left out")
 _SEED = flags.DEFINE_integer("seed", 0, "of everything that is random")
 _RUN = flags.DEFINE_string("run", None, "run folder of configs/simulated.py, as one more method and for the goals")
+_FIGURE = flags.DEFINE_string("figure", None, "PNG of the network's calibration to write")
 _TABLES = ("curves", "osipi", "tiles", "stages", "goals")
 _TABLE = flags.DEFINE_multi_enum("table", _TABLES, _TABLES, "which to print")
 _PATIENTS = flags.DEFINE_integer("patients", 16, "simulated patients whose volumes are compared", 2)
@@ -234,7 +236,7 @@ def goals(estimate: Network) -> None:
     print("\nGoals: MAE (s) against the true delay at most half of the best classical method's, agreement of > 6 s at")
     print("least .90, bias in every second of delay from 0 to 10 s at most 0.3 s; share of truths in the 90 % interval")
     print(f"    {'':24s} classical  network ratio | agreement | worst bias | in 90 %: delay, classical Tmax, CBF, MTT")
-    shares = np.arange(0.1, 1.0, 0.1)
+    shares = [round(0.1 * step, 1) for step in range(1, 10)]
     calibration: dict[str, list[float]] = {}
     for row, (ranges, frames) in rows().items():
         scan = draw(ranges, frames)
@@ -255,10 +257,14 @@ def goals(estimate: Network) -> None:
             f"    {row:24s} {best:9.2f} {mae:8.2f} {mae / best:5.2f} | {agreement:9.3f} | {bias:10.2f} | {inside} "
             f" {flags_text}"
         )
-        calibration[row] = [float(np.mean(away[0] < -np.log1p(-share))) for share in shares]
+        calibration[row] = covered(error, np.asarray(found.scales[..., 0]), shares)
     print("\nCalibration of the delay: share of truths inside intervals of 10 ... 90 %")
     for row, values in calibration.items():
         print(f"    {row:24s} " + " ".join(f"{value:.2f}" for value in values))
+    if _FIGURE.value:
+        calibration_figure(calibration, shares, title="Uncertainty of the delay, simulated curves").savefig(
+            _FIGURE.value, dpi=150
+        )
 
 
 def volumes(estimate: Network) -> None:

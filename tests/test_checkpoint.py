@@ -46,7 +46,7 @@ def test_it_takes_the_averaged_parameters_where_the_other_run_kept_them(tmp_path
 
 def test_another_network_is_refused_by_the_first_shape_that_differs(tmp_path):
     folder = write(tmp_path, new_state(0, "one_layer"))
-    with pytest.raises(CheckpointError, match=r"is another one: head/bias is .*Give this config that run's config"):
+    with pytest.raises(CheckpointError, match=r"is another one: head/kernel is .*Give this config that run's config"):
         start_from(folder, new_state(0, "pointwise"), SHARDING)
 
 
