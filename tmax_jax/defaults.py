@@ -19,10 +19,12 @@ def get_config() -> Config:
     config.seed = 0  # of folds, initial weights and the order of patients
 
     config.data = ConfigDict()
+    config.data.source = "cohort"  # or "simulated": curves made in the step, as `simulation` says
     config.data.store = "cohort.zarr"  # what `python -m tmax_jax.convert` wrote
     config.data.holdout = ""  # case id kept out of all folds; drawn by the seed when empty
     config.data.missing_percent = 0.0  # of each training patient's images taken away, the same ones in every epoch
     config.data.patients = 0  # train on so many of the cohort, drawn by the seed, and score all; 0: on all
+    config.data.inputs = ("signal",)  # channels that the network sees: see models/inputs.py
     config.data.normalise = True  # intensities to 0..1 per series; False: as the scanner stored them
     config.data.fill_inserted = False  # images that were missing are interpolated in time; False: they are zeros
 
@@ -31,12 +33,15 @@ def get_config() -> Config:
     config.patience_epochs = 0  # stop a fold so long after its best validation score, and keep that epoch; 0: never
     config.batch_size = 1  # patients a step, spread over the devices
 
+    config.start_from = ""  # run folder whose final parameters a fit starts from
     config.model = ConfigDict({"name": "two_layer"})  # the other entries are the model's own fields
 
     config.loss = ConfigDict()
     config.loss.name = "squared_error"  # of `losses.LOSSES`; the other entries of config.loss are its options
     config.loss.voxels = "brain"  # that count: "brain" or "all"
     config.loss.max_inserted_percent = 100.0  # a slice of which more images were missing does not count
+    config.loss.target_weight = 1.0  # 0: learns from the consistency alone, without any target
+    config.loss.consistency = 0.0  # weight of: delay, flow and transit time must give the measured curve
     config.loss.unit_s = 1.0  # seconds of Tmax that the loss counts as 1, so that its thresholds are in seconds
 
     config.target = ConfigDict()
@@ -61,6 +66,13 @@ def get_config() -> Config:
     config.augment.intensity_scale_percent = 0.0  # brighter or darker, up to so much
     config.augment.noise_percent = 0.0  # Rician; of the series' greatest intensity
     config.augment.dropped_images_percent = 0.0  # lost, as if their files were missing
+
+    config.simulation = ConfigDict()  # what a step draws where data.source is "simulated"
+    config.simulation.steps_an_epoch = 50
+    config.simulation.scans = 16  # a step, shared among the numbers of frames
+    config.simulation.curves = 64  # of a scan
+    config.simulation.frames = (40, 60, 80)
+    config.simulation.ranges = ConfigDict()  # fields of perfusion.curves.Ranges that differ from its defaults
 
     config.tensorboard = False  # scalars for TensorBoard too (needs the extra: pip install 'tmax_jax[tensorboard]')
     return config

@@ -47,11 +47,11 @@ from tmax_jax.results.records import (
 from tmax_jax.results.scalars import open_scalars
 from tmax_jax.scoring import predict_maps, score_maps
 from tmax_jax.training import processes
-from tmax_jax.training.checkpoint import open_checkpoints, restore_epoch
+from tmax_jax.training.checkpoint import open_checkpoints, restore_epoch, start_from
 from tmax_jax.training.loop import best_epoch, fit, is_out_of_patience
 from tmax_jax.training.sharding import Shardings, fetch, make_shardings, splittable_rows
 from tmax_jax.training.state import TrainState, init_state
-from tmax_jax.training.step import Predictor, Task, make_predict_step, make_train_step
+from tmax_jax.training.step import Predictor, Task, input_shape, make_predict_step, make_train_step
 
 FINAL = "final"  # the fit on all training patients, and the holdout's prediction
 _compiled = functools.lru_cache(maxsize=8)  # folds, and variants of a sweep, share what is compiled
@@ -161,10 +161,11 @@ def run_part(
     key = jax.random.fold_in(jax.random.key(config.seed), number)
     steps_an_epoch = len(batched(train_indices, shardings.batch_size))
     optimizer = parts.optimizer(steps_an_epoch)
-    make_state = functools.partial(
-        init_state, parts.model, optimizer, input_shape=(1, *cohort.shape), ema=parts.ema_decay > 0
-    )
+    shape = input_shape((1, *cohort.shape), parts.task)
+    make_state = functools.partial(init_state, parts.model, optimizer, input_shape=shape, ema=parts.ema_decay > 0)
     state = jax.jit(make_state, out_shardings=shardings.replicated)(key)
+    if config.start_from:
+        state = start_from(Path(config.start_from) / FINAL / "checkpoints", state, shardings.replicated)
     epochs, patience_epochs = config.epochs, config.patience_epochs
     if name == FINAL and patience_epochs:
         epochs, patience_epochs = _mean_best_epoch(workdir, len(folds.validation)), 0

@@ -7,7 +7,7 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from tmax_jax import cli, experiment
+from tmax_jax import cli, experiment, simulated
 from tmax_jax.cohort.folds import FoldError
 from tmax_jax.cohort.store import CohortError
 from tmax_jax.models import ModelError
@@ -15,9 +15,11 @@ from tmax_jax.models.describe import describe
 from tmax_jax.results.records import RecordError
 from tmax_jax.results.run import finish
 from tmax_jax.training import processes
+from tmax_jax.training.checkpoint import CheckpointError
 from tmax_jax.training.loop import TrainingError
 from tmax_jax.training.processes import ProcessError
 from tmax_jax.training.sharding import MeshError
+from tmax_jax.training.step import input_shape
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -55,7 +57,8 @@ def main(_: Sequence[str]) -> None:
             shape = (1, *(int(side) for side in _SIZE.value))
         except ValueError:
             raise experiment.ExperimentError(f"--size={','.join(_SIZE.value)} must be z,y,x,time") from None
-        console.print(describe(experiment.build(config).model, shape))
+        built = experiment.build(config)
+        console.print(describe(built.model, input_shape(shape, built.task)))
         return
     processes.stop_when_told()
     processes.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
@@ -64,6 +67,10 @@ def main(_: Sequence[str]) -> None:
     workdir = Path(_WORKDIR.value or f"runs/{config.name}")
     workdir.parent.mkdir(parents=True, exist_ok=True)
     jax.config.update("jax_compilation_cache_dir", str(workdir.parent.absolute() / ".compilation_cache"))
+    if config.data.source == "simulated":
+        experiment.claim_workdir(config, workdir)
+        simulated.run(config, workdir, console=console)
+        return
     complete = experiment.run(config, workdir, part=_FOLD.value, mesh=_MESH.value, console=console)
     if complete and processes.is_writer():
         finish(workdir, console)
@@ -77,6 +84,7 @@ if __name__ == "__main__":
         experiment.ExperimentError,
         CohortError,
         FoldError,
+        CheckpointError,
         ModelError,
         MeshError,
         ProcessError,

@@ -10,6 +10,8 @@ import optax
 
 from tmax_jax import losses, models
 from tmax_jax.defaults import Config
+from tmax_jax.models.consistency import make_penalty
+from tmax_jax.models.inputs import make_channels
 from tmax_jax.models.pointwise import OneLayer, TwoLayer
 from tmax_jax.training.augment import OFF, Augmentation
 from tmax_jax.training.optimizer import OptimizerError, adam, learning_rate_schedule
@@ -43,6 +45,7 @@ def build(config: Config) -> Parts:
     """
     loss_options = config.loss.to_dict()
     voxels, unit_s, max_inserted = (loss_options.pop(name) for name in ("voxels", "unit_s", "max_inserted_percent"))
+    target_weight, consistency = loss_options.pop("target_weight"), loss_options.pop("consistency")
     loss = _loss(**loss_options)
     if voxels not in ("brain", "all"):
         raise ExperimentError(f"config.loss.voxels is {voxels!r}; choose 'brain' or 'all'")
@@ -69,6 +72,9 @@ def build(config: Config) -> Parts:
             loss_unit_s=unit_s,
             fill_inserted=config.data.fill_inserted,
             max_inserted=max_inserted / 100,
+            channels=make_channels(config.data.inputs),
+            target_weight=target_weight,
+            penalty=make_penalty(model, consistency) if consistency else None,
         ),
         shardings=make_shardings(config.batch_size),  # until the rows of the images are known
         augmentation=augmentation,
@@ -76,7 +82,9 @@ def build(config: Config) -> Parts:
         is_linear=linear
         and (config.loss.name, augmentation) == ("squared_error", OFF)
         and not config.data.fill_inserted
-        and max_inserted == 100,
+        and max_inserted == 100
+        and tuple(config.data.inputs) == ("signal",)
+        and (target_weight, consistency) == (1, 0),
     )
 
 

@@ -104,7 +104,12 @@ def write(out: Path, case: Case, made: Maps, clock: Clock) -> dict[str, Any]:
     with clock.stage("figures"):
         baseline = np.asarray(curves.baseline)
         figure = figures.draw_maps(
-            made.maps, baseline, curves.tissue, spacing_mm=curves.spacing_mm, title=f"perfusion maps: {made.method}", data=data
+            made.maps,
+            baseline,
+            curves.tissue,
+            spacing_mm=curves.spacing_mm,
+            title=f"perfusion maps: {made.method}",
+            data=data,
         )
         figures.save_figure(figure, out / "maps.png")
         if made.artery:

@@ -6,10 +6,12 @@ from typing import Any
 import flax.linen as nn
 
 from tmax_jax.models.blocks import ModelError
+from tmax_jax.models.filtered import Filtered
 from tmax_jax.models.patch import Patch
 from tmax_jax.models.pointwise import OneLayer, Pointwise, TwoLayer
 from tmax_jax.models.temporal import Temporal
 from tmax_jax.models.unet import UNet
+from tmax_jax.models.voxelwise import Voxelwise
 
 MODELS: dict[str, type[nn.Module]] = {
     "one_layer": OneLayer,
@@ -18,9 +20,23 @@ MODELS: dict[str, type[nn.Module]] = {
     "temporal": Temporal,
     "patch": Patch,
     "unet": UNet,
+    "voxelwise": Voxelwise,
+    "filtered": Filtered,
 }
 
-__all__ = ["MODELS", "ModelError", "OneLayer", "Patch", "Pointwise", "Temporal", "TwoLayer", "UNet", "build"]
+__all__ = [
+    "MODELS",
+    "Filtered",
+    "ModelError",
+    "OneLayer",
+    "Patch",
+    "Pointwise",
+    "Temporal",
+    "TwoLayer",
+    "UNet",
+    "Voxelwise",
+    "build",
+]
 
 
 def build(name: str, **fields: Any) -> nn.Module:

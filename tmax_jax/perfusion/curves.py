@@ -72,7 +72,8 @@ class Ranges(NamedTuple):
     aif_peak: Range = (200.0, 450.0)
     recirculation: Range = (0.10, 0.41)
     recirculation_delay_s: Range = (8.0, 15.0)
-    delay_s: Range = (0.0, 12.0)
+    artery_share: Range = (1.0, 1.0)  # of the voxels that the artery is measured in; the rest is tissue
+    delay_s: Range = (0.0, 12.0)  # below 0: tissue that is fed before the artery measured
     mtt_s: Range = (2.0, 24.0)  # logarithmic
     cbv: Range = (0.5, 6.0)  # logarithmic
     dispersion_s: Range = (0.0, 4.5)
@@ -194,10 +195,12 @@ def draw_scan(key: jax.Array, *, curves: int, frames: int, ranges: Ranges = Rang
         shape=jax.random.randint(next(keys), (curves,), 2, LARGEST_SHAPE + 1),
         dispersion_s=jnp.where(dispersed, uniform(ranges.dispersion_s, (curves,)), 0.0),
     )
-    clean = tissue_curves(bolus, tissue, dt=dt, frames=frames)
+    earliest = jnp.minimum(ranges.delay_s[0], 0.0)
+    source, late = bolus._replace(arrival_s=arrival_s + earliest), tissue._replace(delay_s=tissue.delay_s - earliest)
+    clean = tissue_curves(source, late, dt=dt, frames=frames)
     clean_aif = bolus.curve(jnp.arange(frames) * dt)
     steady = approach_to_steady_state(frames, excess=uniform((0.0, 0.3)))
-    last = jnp.floor(arrival_s / dt).astype(jnp.int32)
+    last = jnp.floor(source.arrival_s / dt).astype(jnp.int32)
 
     def measured(key: jax.Array, concentration: jax.Array) -> tuple[jax.Array, jax.Array]:
         ideal = concentration_to_signal(concentration, jnp.ones(concentration.shape[0]), echo_time_s=echo_time_s)
@@ -205,6 +208,8 @@ def draw_scan(key: jax.Array, *, curves: int, frames: int, ranges: Ranges = Rang
         return signal, relaxation_change(signal, baseline_signal(signal, last), echo_time_s=echo_time_s)
 
     signal, concentration = measured(next(keys), clean)
-    visible = jnp.tile(_BLOOD_VISIBLE * clean_aif.reshape(1, -1), (_ARTERIAL_VOXELS, 1))
+    share = uniform(ranges.artery_share)
+    mixed = share * _BLOOD_VISIBLE * clean_aif + (1.0 - share) * clean[0]
+    visible = jnp.tile(mixed.reshape(1, -1), (_ARTERIAL_VOXELS, 1))
     aif = jnp.mean(measured(next(keys), visible)[1], axis=0) / _BLOOD_VISIBLE
     return Scan(signal, concentration, clean, aif, clean_aif, dt, echo_time_s, snr, arrival_s, tissue)

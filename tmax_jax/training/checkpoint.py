@@ -1,15 +1,21 @@
 """Checkpoints: the latest, to go on from, and the best; written whole or not at all."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from jax.sharding import Sharding
 from orbax.checkpoint.checkpoint_managers import preservation_policy as keep
 from orbax.checkpoint.checkpoint_managers import save_decision_policy as save
 
 from tmax_jax.training.state import TrainState
+
+
+class CheckpointError(ValueError):
+    """Checkpoints that are not there, or not of this network."""
 
 
 def open_checkpoints(folder: Path, *, score: str) -> ocp.CheckpointManager:
@@ -82,3 +88,43 @@ def restore_saved(folder: Path, sharding: Sharding) -> TrainState:
         shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), saved.tree)
         state: Any = manager.restore(epoch, args=ocp.args.StandardRestore(shapes))
     return TrainState(**state)
+
+
+def start_from(folder: Path, state: TrainState, sharding: Sharding) -> TrainState:
+    """Gives a new state the parameters that another run ended with, to be trained on.
+
+    Args:
+      folder: of that run's checkpoints.
+      state: before the first step.
+      sharding: of the parameters.
+
+    Returns:
+      The state with these parameters, as its moving average too where it keeps one; all else is as it was.
+
+    Raises:
+      CheckpointError: the folder holds no checkpoint, or one of another network; the first difference is named.
+    """
+    if not folder.exists():
+        raise CheckpointError(f"config.start_from: there are no checkpoints in {folder}; train that run first")
+    with open_checkpoints(folder, score="train_loss") as manager:
+        epoch = manager.latest_step()
+        if epoch is None:
+            raise CheckpointError(f"config.start_from: there is no finished epoch in {folder}; train that run first")
+        saved: Any = manager.restore(epoch, args=ocp.args.StandardRestore())
+    params = (saved.get("ema") or saved["params"]) if isinstance(saved, dict) else (saved.ema or saved.params)
+    there, here = _shapes(params), _shapes(state.params)
+    different = [name for name in sorted(there | here) if there.get(name) != here.get(name)]
+    if different:
+        name = different[0]
+        raise CheckpointError(
+            f"config.start_from: the network of {folder} is another one: {name} is {there.get(name, 'absent')} there"
+            f" and {here.get(name, 'absent')} here ({len(different)} such). Give this config that run's config.model"
+            " and config.data.inputs."
+        )
+    params = jax.device_put(params, sharding)
+    return dataclasses.replace(state, params=params, ema=jax.tree.map(jnp.copy, params) if state.ema else state.ema)
+
+
+def _shapes(params: Any) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape for path, leaf in leaves}

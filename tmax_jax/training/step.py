@@ -17,6 +17,7 @@ from tmax_jax.training.sharding import Shardings
 from tmax_jax.training.state import TrainState, step_key, variables_of
 
 Batch = dict[str, jax.Array]
+Penalty = Callable[[Any, jax.Array, jax.Array], jax.Array]  # of (variables, input, mask): one value a case
 Loss = Callable[..., jax.Array]
 Predictor = Callable[[Batch], tuple[jax.Array, TmaxSums]]  # Tmax in seconds, and the sums of its errors
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
@@ -33,6 +34,9 @@ class Task:
     loss_unit_s: float = 1.0  # seconds of Tmax that the loss counts as 1
     fill_inserted: bool = False  # images that were missing are interpolated in time; else zeros
     max_inserted: float = 1.0  # a slice of which a larger share of images was missing is not learnt from
+    channels: Callable[[Batch], jax.Array] | None = None  # what the network sees instead of the signal
+    target_weight: float = 1.0  # of the loss against the target; 0: no target is used
+    penalty: Penalty | None = None
 
 
 NetworkInput = Callable[[Batch, Task], jax.Array]  # float32 [case, z, y, x, time]
@@ -47,9 +51,11 @@ def network_input(batch: Batch, task: Task) -> jax.Array:
       task: says whether to normalise, and to fill.
 
     Returns:
-      float32 `[case, z, y, x, time]`, 0 outside the mask. One mask for all frames: a mask a frame would flicker
-      while the bolus passes, since the signal drops.
+      float32 `[case, z, y, x, time]`, or the channels of `task.channels`; 0 outside the mask. One mask for all frames:
+      a mask a frame would flicker while the bolus passes, since the signal drops.
     """
+    if task.channels:
+        return task.channels(batch)
     perfusion = batch["perfusion"].astype(jnp.float32)
     if task.fill_inserted:
         perfusion = fill_inserted(perfusion, batch["inserted"])
@@ -63,6 +69,26 @@ def given_input(batch: Batch, task: Task) -> jax.Array:
     """Takes the images for what the network sees: those of condensed patients, which are normalised already."""
     del task
     return batch["perfusion"]
+
+
+def input_shape(shape: tuple[int, ...], task: Task) -> tuple[int, ...]:
+    """Returns the shape of what the network sees.
+
+    Args:
+      shape: `(case, z, y, x, time)` of the perfusion.
+      task: says what that is.
+
+    Example:
+      >>> input_shape((1, 24, 128, 128, 60), Task(True, 20.0, "brain", True))
+      (1, 24, 128, 128, 60)
+    """
+    case = jax.ShapeDtypeStruct(shape[:1], jnp.float32)
+    batch = {
+        "perfusion": jax.ShapeDtypeStruct(shape, jnp.float32),
+        "mask": jax.ShapeDtypeStruct(shape[:-1], jnp.bool_),
+        "inserted": jax.ShapeDtypeStruct((*shape[:2], shape[-1]), jnp.bool_),
+    } | dict.fromkeys(("intensity_min", "intensity_max", "frame_interval_s"), case)
+    return jax.eval_shape(lambda batch: network_input(batch, task), batch).shape
 
 
 def make_train_step(
@@ -126,9 +152,10 @@ def train_step(
 
         def objective(params: Any) -> tuple[jax.Array, Any]:
             variables = variables_of(state) | {"params": params}
+            seen = network_input(batch, task)
             prediction, updated = model.apply(
                 variables,
-                network_input(batch, task),
+                seen,
                 train=True,
                 valid=batch["valid"],
                 mutable=["batch_stats"],
@@ -143,6 +170,8 @@ def train_step(
                 batch["tmax_s"] / task.loss_unit_s,
                 where=where,
             )
+            if task.penalty:
+                per_case = task.target_weight * per_case + task.penalty(variables, seen, batch["mask"])
             mean = jnp.sum(jnp.where(batch["valid"], per_case, 0)) / jnp.maximum(jnp.sum(batch["valid"]), 1)
             return mean, updated.get("batch_stats", {})
 
