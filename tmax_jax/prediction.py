@@ -18,7 +18,7 @@ from tmax_jax.chain import Curves, Options, classical_maps, find_curves
 from tmax_jax.cohort.convert import Outcome, read_patient
 from tmax_jax.cohort.scan import Patient, list_files, scan
 from tmax_jax.cohort.select import Rules, find_candidates
-from tmax_jax.cohort.store import Case, read_case
+from tmax_jax.cohort.store import Case, in_real_values, read_case
 from tmax_jax.perfusion import METHODS, PerfusionError
 
 CLASSICAL = ("cbf", "cbv", "mtt", "ttp", "tmax")  # maps of the classical methods
@@ -170,7 +170,7 @@ def read_nifti(path: Path, rules: Rules) -> Case:
 def _complete(case: Case | None, outcome: Outcome) -> Case:
     if case is None:
         raise PredictionError("; ".join(outcome.notes))
-    return case
+    return in_real_values(case)
 
 
 def predict(case: Case, model: str, *, artery: str, options: Options, clock: Clock) -> Maps:

@@ -86,7 +86,8 @@ def predict_tmax_s(trained: Trained, case: Case) -> np.ndarray:
       ExperimentError: the network was trained on scans of another number of frames, or cannot take this size.
     """
     without_target = dataclasses.replace(case, maps={"tmax": np.zeros(case.mask.shape, np.float32)})
-    batch = put_batch(take(gather([without_target], "the input"), np.array([0])), trained.parts.shardings)
+    cohort = gather([without_target], [np.asarray(case.perfusion)])
+    batch = put_batch(take(cohort, np.array([0])), trained.parts.shardings)
     step: Callable[..., Any] = make_predict_step(trained.parts.model, trained.parts.task, trained.parts.shardings)
     try:
         predicted_s, _ = step(trained.state, batch)

@@ -119,7 +119,7 @@ def read_case(
         opening = {name: ts.open(_ZARR, kvstore=place / f"{name}/", open=True, context=CONTEXT) for name in arrays}
         opened = {name: array.result() for name, array in opening.items()}
         reads = {name: array.read() for name, array in opened.items()}
-        values = {name: _scaled(np.asarray(read.result()), opened[name]) for name, read in reads.items()}
+        values = {name: _scaled(np.asarray(read.result()), _scale(opened[name])) for name, read in reads.items()}
         if place.read("zarr.json").result().stamp.generation != version:
             raise ValueError("another process replaced it meanwhile; read it again")
     except ValueError as error:
@@ -134,8 +134,14 @@ def read_case(
     )
 
 
-def _scaled(values: np.ndarray, array: ts.TensorStore) -> np.ndarray:
-    scale = _scale(array)
+def in_real_values(case: Case) -> Case:
+    """Returns a case that was not read from a store as if it had been: its perfusion times its scale."""
+    if case.perfusion is None:
+        return case
+    return dataclasses.replace(case, perfusion=_scaled(case.perfusion, case.scale), scale=1.0)
+
+
+def _scaled(values: np.ndarray, scale: float) -> np.ndarray:
     return values if scale == 1 else np.multiply(values, np.float32(scale), dtype=np.float32)
 
 
