@@ -5,6 +5,7 @@
 # The matrix is reduced to 8 x 32 x 32 so that the U-Net trains on a CPU; the 60 frames, the series and every step
 # are those of the full size (24 x 128 x 128).
 set -euo pipefail
+# shellcheck source=launch/environment.sh
 source "$(dirname "$0")/environment.sh"
 OUT=${OUT:-runs/quickstart}
 mkdir -p "$OUT"

@@ -157,11 +157,11 @@ def test_a_fold_that_is_not_there_lists_those_that_are(tmp_path):
 
 def test_out_of_memory_names_the_remedy():
     parts = experiment.build(small_config())
-    error = experiment._out_of_memory(RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating"), parts)
+    error = experiment._explained(RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating"), parts)
     assert isinstance(error, ExperimentError)
     assert "lower --config.batch_size" in str(error)
     other = RuntimeError("something else")
-    assert experiment._out_of_memory(other, parts) is other
+    assert experiment._explained(other, parts) is other
 
 
 def test_a_sigmoid_that_cannot_reach_the_target_is_warned_of(tmp_path):

@@ -99,7 +99,7 @@ def run(config: Config, workdir: Path, *, part: str = "", mesh: str = "auto", co
             try:
                 run_part(config, parts, cohort, folds, name, workdir, console)
             except jax.errors.JaxRuntimeError as error:
-                raise _out_of_memory(error, parts) from error
+                raise _explained(error, parts) from error
     return all(processes.agreed([(part_folder(workdir, name) / "cases.csv").exists() for name in names]))
 
 
@@ -348,12 +348,17 @@ def _warn_of_unreachable_targets(parts: Parts, cohort: Cohort, console: Console)
         )
 
 
-def _out_of_memory(error: Exception, parts: Parts) -> Exception:
-    """Returns the error that a user should see: the remedy where memory ran out, else the error itself."""
-    if "RESOURCE_EXHAUSTED" not in str(error):
-        return error
-    return ExperimentError(
-        f"the device ran out of memory with {parts.shardings.batch_size} patients a step on"
-        f" {parts.shardings.mesh.size} device(s): lower --config.batch_size, narrow the model, or use a"
-        " device with more memory. Finished epochs are kept; the same command goes on."
-    )
+def _explained(error: Exception, parts: Parts) -> Exception:
+    """Returns the error that a user should see: what to do about it where that is known, else the error itself."""
+    if "RESOURCE_EXHAUSTED" in str(error):
+        return ExperimentError(
+            f"the device ran out of memory with {parts.shardings.batch_size} patients a step on"
+            f" {parts.shardings.mesh.size} device(s): lower --config.batch_size, narrow the model, or use a device with"
+            " more memory. Finished epochs are kept; the same command goes on."
+        )
+    if jax.process_count() > 1:
+        return processes.ProcessError(
+            f"process {jax.process_index()} lost the others, of which one has probably died ({str(error)[:200]})."
+            " Finished epochs are kept; the same command goes on, with as many processes as you like."
+        )
+    return error
