@@ -60,7 +60,7 @@ def compile_step(model: Any, shape: tuple[int, ...], shardings: Shardings) -> An
     optimizer = optax.adam(1e-3)
     state = jax.eval_shape(lambda key: init_state(model, optimizer, key, shape), jax.random.key(0))
     forms = {"perfusion": (shape, np.uint16), "mask": (shape[:4], np.bool_), "tmax_s": (shape[:4], np.float32)}
-    forms |= {name: (shape[:1], np.float32) for name in ("intensity_min", "intensity_max")}
+    forms |= dict.fromkeys(("intensity_min", "intensity_max"), (shape[:1], np.float32))
     forms["valid"] = (shape[:1], np.bool_)
     batch = {
         name: jax.ShapeDtypeStruct(sides, dtype, sharding=shardings.per_row if len(sides) >= 4 else shardings.per_case)

@@ -63,7 +63,7 @@ def one_step(kind, batch, mesh, *, loss=losses.squared_error, augmentation=OFF, 
 
 @functools.cache
 def initial(model: Any, shape: tuple[int, ...]) -> Any:
-    make = jax.jit(functools.partial(init_state, model, SGD, input_shape=shape), compiler_options=FAST)
+    make = jax.jit(lambda key: init_state(model, SGD, key, shape), compiler_options=FAST)
     return jax.device_get(make(jax.random.key(0)))
 
 

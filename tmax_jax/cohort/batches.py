@@ -204,7 +204,8 @@ def take(cohort: Cohort, indices: np.ndarray) -> dict[str, np.ndarray]:
       `tmax_s [case, z, y, x]`, `intensity_min`, `intensity_max`, `frame_interval_s` and `valid` (bool) `[case]`, and
       `spacing_mm [case, 3]`.
     """
-    place = np.where(indices == PADDING, 0, indices)  # any real case will do where `valid` is False
+    # Any real case will do where `valid` is False: one of the batch, since others may have to be read for it.
+    place = np.where(indices == PADDING, max(indices.max(), 0), indices)
     return {
         "perfusion": np.stack([cohort.perfusion[i] for i in place]),
         "inserted": np.stack([cohort.inserted[i] for i in place]),
