@@ -57,7 +57,8 @@ SlurmdPort=16818
 NodeName=$host NodeAddr=127.0.0.1 CPUs=64 Gres=gpu:8 State=UNKNOWN
 PartitionName=all Nodes=$host Default=YES MaxTime=INFINITE State=UP
 CONF
-echo "Name=gpu Count=8" >"$work/gres.conf"
+touch "$work"/gpu{0..7} # SLURM counts files, and hands their numbers on
+echo "Name=gpu File=$work/gpu[0-7]" >"$work/gres.conf"
 export SLURM_CONF=$work/slurm.conf
 slurmctld
 slurmd
@@ -67,7 +68,7 @@ for _ in $(seq 30); do
   fi
   sleep 1
 done
-sinfo
+sinfo --noheader --format='%N %T %E' | grep idle || { echo "error: the node is not idle, see $work" >&2 && exit 1; }
 
 # Leaves when a job has ended, with whether it did what it should.
 wait_for_job() {

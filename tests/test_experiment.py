@@ -5,6 +5,7 @@ import json
 import tempfile
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from rich.console import Console
@@ -114,6 +115,28 @@ def test_early_stopping_keeps_each_folds_best_epoch_and_the_final_fit_trains_as_
         np.testing.assert_allclose(np.mean([row.scores["mse_brain_s2"] for row in rows]), min(scores), rtol=1e-6)
     assert len(read_records(tmp_path / "final" / "metrics.jsonl")) == round(np.mean(best))
     assert min(best) < 10  # else nothing was stopped
+
+
+def test_nothing_is_compiled_after_the_first_epoch_of_a_fit(tmp_path, monkeypatch):
+    """One shape a step, the last batch included: three patients train, two a step."""
+    compiled, after_epoch = [], []
+
+    def count(event: str, duration_secs: float, **_: object) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(duration_secs)
+
+    def append(path: Path, record: dict[str, object]) -> None:
+        after_epoch.append(len(compiled))
+
+    jax.monitoring.register_event_duration_secs_listener(count)
+    monkeypatch.setattr(experiment, "append_record", append)
+    try:
+        experiment.run(small_config(epochs=4), tmp_path, part="0", console=QUIET)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(count)
+    assert len(compiled) > 0
+    assert len(after_epoch) == 4
+    assert len(set(after_epoch)) == 1
 
 
 def test_a_changed_config_is_refused_with_the_difference(finished):

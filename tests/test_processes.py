@@ -52,7 +52,7 @@ def start(workdir: Path, count: int, devices: int, *flags: str) -> list[subproce
 
 def finish(processes: list[subprocess.Popen[str]]) -> list[str]:
     """Waits for a job that must succeed."""
-    texts = [process.communicate(timeout=120)[0] for process in processes]
+    texts = [process.communicate(timeout=300)[0] for process in processes]
     assert [process.returncode for process in processes] == [0] * len(processes), "\n".join(texts)
     return texts
 

@@ -11,6 +11,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from benchmarks.scaling import collectives
 from tests.test_models import SMALL
 from tmax_jax import losses
 from tmax_jax.losses import LOSSES
@@ -44,19 +45,23 @@ def images(cases: int, dtype: type = np.uint16, size: tuple[int, ...] = SIZE) ->
     }
 
 
-def on_mesh(data: int, space: int, batch: dict[str, np.ndarray]) -> Shardings:
+def on_mesh(mesh: tuple[int, int], batch: dict[str, np.ndarray]) -> Shardings:
+    data, space = mesh
     return make_shardings(len(batch["valid"]), rows=batch["mask"].shape[2], mesh=f"data={data},space={space}")
 
 
-def one_step(kind, batch, mesh, *, loss=losses.squared_error, augmentation=OFF, **fields):
-    """Returns the gradient, the statistics and the loss of one step."""
+def one_step(kind, batch, mesh, *, loss=losses.squared_error, augmentation=OFF, programs=None, **fields):
+    """Returns the gradient, the statistics and the loss of one step; appends its compiled program."""
     model = build(kind.split(",")[0], **(FLAT_UNET if kind == "unet" else SMALL[kind]) | fields)
-    shardings = on_mesh(*mesh, batch)
+    shardings = on_mesh(mesh, batch)
     before = jax.device_put(initial(model, batch["perfusion"].shape), shardings.replicated)
     params = jax.device_get(before.params)
     step: Any = make_train_step(model, SGD, loss, TASK, shardings, augmentation=augmentation)
     placed = put_batch(batch, shardings)
-    after, metrics = step.lower(before, placed).compile(compiler_options=FAST)(before, placed)
+    compiled = step.lower(before, placed).compile(compiler_options=FAST)
+    if programs is not None:
+        programs.append(compiled.as_text())
+    after, metrics = compiled(before, placed)
     gradient = jax.tree.map(lambda old, new: old - new, params, jax.device_get(after.params))
     return gradient, jax.device_get((after.batch_stats, metrics["loss"]))
 
@@ -103,7 +108,14 @@ def test_xla_multiplies_a_kernels_gradient_by_the_idle_axis(mesh, factor):
 @pytest.mark.parametrize("mesh", MESHES)
 @pytest.mark.parametrize("kind", MODELS)
 def test_every_mesh_gives_the_gradient_of_one_device(kind, mesh):
-    assert_alike(one_step(kind, images(8), mesh), of_one_device(kind, 8))
+    programs: list[str] = []
+    assert_alike(one_step(kind, images(8), mesh, programs=programs), of_one_device(kind, 8))
+    exchanged = collectives(programs[0])
+    assert not exchanged["all-gather"]  # no device is sent what another has computed of the same layer,
+    assert not exchanged["all-to-all"]
+    rows = [shape[-3] for _, shape in exchanged["collective-permute"]]
+    assert set(rows) <= {1}  # but the edge row of its neighbour
+    assert bool(rows) == (mesh[1] > 1 and kind in ("patch", "unet"))
 
 
 @pytest.mark.parametrize("kind", [kind for kind in SMALL if kind not in MODELS])
@@ -164,7 +176,7 @@ def test_turned_and_noisy_images_are_the_same_on_a_mesh():
 
 
 def scores(mesh: tuple[int, int], batch: dict[str, np.ndarray]) -> Any:
-    model, shardings = build("one_layer"), on_mesh(*mesh, batch)
+    model, shardings = build("one_layer"), on_mesh(mesh, batch)
     state = jax.device_put(initial(model, batch["perfusion"].shape), shardings.replicated)
     step: Any = make_predict_step(model, TASK, shardings)
     placed = put_batch(batch, shardings)
