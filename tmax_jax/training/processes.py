@@ -34,6 +34,7 @@ def join(coordinator: str = "", processes: int = 0, process: int = -1) -> None:
     Raises:
       ProcessError: a part of the three is missing, or process 0 does not answer.
     """
+    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM from `stop_when_told`, and go on
     options: dict[str, Any] = {"heartbeat_timeout_seconds": HEARTBEAT_S, "shutdown_timeout_seconds": 2 * HEARTBEAT_S}
     if not coordinator:
         if processes or process >= 0:
