@@ -1,6 +1,7 @@
 """Condensed patients: a linear network's loss, gradient and statistics are those of all voxels."""
 
 import functools
+from typing import Any
 
 import jax
 import numpy as np
@@ -58,8 +59,8 @@ def test_points_have_the_mean_and_covariance_of_the_voxels(normalise):
             for wanted, found in pairs:
                 scale = wanted.std(axis=0) + np.abs(wanted.mean(axis=0))
                 np.testing.assert_allclose(found.mean(0, dtype=float) / scale, wanted.mean(0) / scale, atol=1e-6)
-                covariances = (np.cov(each.T.astype(float), bias=True) for each in (found, wanted))
-                np.testing.assert_allclose(*(c / np.outer(scale, scale) for c in covariances), atol=1e-6)
+                one, other = (np.cov(each.T.astype(float), bias=True) for each in (found, wanted))
+                np.testing.assert_allclose(one / np.outer(scale, scale), other / np.outer(scale, scale), atol=1e-6)
 
 
 def test_moments_of_16_bit_images_are_exact():
@@ -120,7 +121,7 @@ def test_one_layer_follows_the_gram_matrix_of_its_voxels():
     gram = augmented.T @ augmented / len(voxels)
     gradient, (_, loss) = one_step("one_layer", "brain", condensed=True, rows=(1,))
     model = models.build("one_layer")
-    head = model.init(jax.random.key(0), np.zeros((1, *SIZE), np.float32), train=False)["params"]["head"]
+    head: Any = model.init(jax.random.key(0), np.zeros((1, *SIZE), np.float32), train=False)["params"]["head"]
     weights = np.append(20 * np.concatenate([head["kernel"][:, 0], head["bias"]]), -1.0)  # outputs are in 20 s
     np.testing.assert_allclose(loss, weights @ gram @ weights, rtol=1e-5)
     wanted = 20 * 2 * (gram @ weights)[:-1]

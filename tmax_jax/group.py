@@ -21,6 +21,7 @@ import orbax.checkpoint as ocp
 from rich.console import Console
 
 from tmax_jax import baselines
+from tmax_jax.classical import true_delays_s
 from tmax_jax.cohort.batches import PADDING, Cohort, batched, case_order, take
 from tmax_jax.cohort.folds import Folds
 from tmax_jax.cohort.sigma_points import condense
@@ -28,8 +29,8 @@ from tmax_jax.defaults import Config
 from tmax_jax.experiment import FINAL, SCORE, mean_scores, part_folder, write_holdout, write_scores
 from tmax_jax.metrics import sum_values
 from tmax_jax.parts import Parts
-from tmax_jax.results.records import append_record, keep_records
-from tmax_jax.scoring import predict_maps
+from tmax_jax.results.records import TRUE_DELAY, CaseRow, append_record, keep_records, read_cases, write_cases
+from tmax_jax.scoring import predict_maps, score_maps
 from tmax_jax.training.checkpoint import open_checkpoints, restore_epoch, save_epoch
 from tmax_jax.training.group import make_group_epoch, make_group_init, make_group_predict, stack, unstack
 from tmax_jax.training.loop import not_finite
@@ -224,32 +225,44 @@ def _scorer(
 
 
 def _write_results(
-    fits: Sequence[Fit],
-    splits: Sequence[Split],
-    cohort: Cohort,
-    states: TrainState,
-    done: set[int],
-    console: Console,
+    fits: Sequence[Fit], splits: Sequence[Split], cohort: Cohort, states: TrainState, done: set[int], console: Console
 ) -> None:
-    """Writes `holdout.npz` and `cases.csv` of the fits that are done."""
+    """Writes `holdout.npz` and the scores of the fits that are done."""
     parts, on_host = fits[0].parts, jax.device_get(states)
     predict_step = make_predict_step(parts.model, parts.task, parts.shardings)
-    trivial: dict[tuple[int, ...], dict[str, list[np.ndarray | None]]] = {}  # by patients: rates and seeds share them
+    scored: dict[tuple[int, ...], int] = {}  # a fit by its training patients: others of them share all rows but one
     for i in sorted(done):
         fit, split = fits[i], splits[i]
         predict = functools.partial(predict_step, unstack(on_host, i))
         if fit.part == FINAL:
             write_holdout(_folder(fit) / "holdout.npz", cohort, int(split.scored[0]), predict, parts.shardings)
-        key = (*split.training.tolist(),)
-        if key not in trivial:
-            methods = baselines.predictors(cohort, split.training, parts.task, parts.shardings)
-            trivial[key] = {
-                name: predict_maps(predictor, cohort, split.scored, parts.shardings)
-                for name, predictor in methods.items()
-            }
-        maps_s = {fit.config.name: predict_maps(predict, cohort, split.scored, parts.shardings)} | trivial[key]
-        store = fit.config.data.store
-        write_scores(_folder(fit), split.number, maps_s, cohort, split.scored, store, parts.task, console)
+        maps_s = predict_maps(predict, cohort, split.scored, parts.shardings)
+        first = scored.setdefault((*split.training.tolist(),), i)
+        if first != i:
+            _write_beside(fit, split, maps_s, fits[first], cohort)
+            continue
+        trivial = baselines.predictors(cohort, split.training, parts.task, parts.shardings)
+        of_all = {fit.config.name: maps_s} | {
+            method: predict_maps(predictor, cohort, split.scored, parts.shardings)
+            for method, predictor in trivial.items()
+        }
+        write_scores(
+            _folder(fit), split.number, of_all, cohort, split.scored, fit.config.data.store, parts.task, console
+        )
+
+
+def _write_beside(fit: Fit, split: Split, maps_s: Sequence[np.ndarray | None], other: Fit, cohort: Cohort) -> None:
+    """Writes a fit's scores with the rows of the methods that need no training, out of another fit's files."""
+    case_ids = [cohort.case_ids[index] for index in split.scored]
+    for name, truth_s in ((TRUE_DELAY, true_delays_s(fit.config.data.store, case_ids)), ("cases.csv", None)):
+        if not (_folder(other) / name).exists():
+            continue
+        scores = score_maps(maps_s, cohort, split.scored, fit.parts.task, truth_s=truth_s)
+        own = [
+            CaseRow(fit.config.name, split.number, case, values) for case, values in zip(case_ids, scores, strict=True)
+        ]
+        rest = [row for row in read_cases(_folder(other) / name) if row.method != other.config.name]
+        write_cases(_folder(fit) / name, own + rest)
 
 
 def _split(fit: Fit, cohort: Cohort, folds: Folds) -> Split:
