@@ -85,7 +85,7 @@ def fits_of(folder: Path, configs) -> list[Fit]:
     for name, config in configs.items():
         parts = experiment.build(config)
         experiment.claim_workdir(config, folder / name)
-        experiment._folds(config, folder / name / "folds.json", list_cases(store()))
+        experiment.draw_folds(config, folder / name / "folds.json", list_cases(store()))
         fits += [Fit(config, parts, part, folder / name) for part in PARTS]
     return fits
 

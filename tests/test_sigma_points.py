@@ -1,5 +1,6 @@
 """Condensed patients: a linear network's loss, gradient and statistics are those of all voxels."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -34,9 +35,20 @@ def cohort(dtype: str = "uint16") -> Cohort:
         masks.append(np.arange(np.prod(SIZE[:3])).reshape(SIZE[:3]) < share * np.prod(SIZE[:3]))
         maps.append((2 * depth[..., 0] + rng.gamma(2, 1, SIZE[:3])).astype(np.float32))
     low, high = (np.array([extreme(images) for images in perfusion], np.float32) for extreme in (np.min, np.max))
-    ones = np.ones(len(masks), np.float32)
+    ones, whole = np.ones(len(masks), np.float32), (np.zeros((SIZE[0], SIZE[3]), bool),) * len(masks)
     names = tuple(f"case-{number}" for number in range(len(masks)))
-    return Cohort(names, (*perfusion,), (*masks,), (*maps,), low, high, ones, np.ones((len(masks), 3), "f4"), "phantom")
+    return Cohort(
+        case_ids=names,
+        perfusion=(*perfusion,),
+        inserted=whole,
+        mask=(*masks,),
+        tmax_s=(*maps,),
+        intensity_min=low,
+        intensity_max=high,
+        frame_interval_s=ones,
+        spacing_mm=np.ones((len(masks), 3), np.float32),
+        data="phantom",
+    )
 
 
 def seen(case: int, *, normalise: bool) -> np.ndarray:
@@ -133,17 +145,7 @@ def test_a_patient_without_brain_teaches_nothing_and_a_map_with_holes_is_not_hid
     patients = cohort()
     empty = np.zeros_like(patients.mask[0])
     maps = (*patients.tmax_s[:4], np.full_like(patients.tmax_s[4], np.nan))
-    spoilt = Cohort(
-        patients.case_ids,
-        patients.perfusion,
-        (empty, *patients.mask[1:]),
-        maps,
-        patients.intensity_min,
-        patients.intensity_max,
-        patients.frame_interval_s,
-        patients.spacing_mm,
-        patients.data,
-    )
+    spoilt = dataclasses.replace(patients, mask=(empty, *patients.mask[1:]), tmax_s=maps)
     condensed = condense(spoilt, normalise=True, over="brain")
     assert not condensed.mask[0].any()
     assert not condensed.perfusion[0].any()

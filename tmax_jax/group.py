@@ -22,7 +22,7 @@ from rich.console import Console
 
 from tmax_jax import baselines
 from tmax_jax.classical import true_delays_s
-from tmax_jax.cohort.batches import PADDING, Cohort, batched, case_order, take
+from tmax_jax.cohort.batches import PADDING, Cohort, batched, case_order, draw_cases, take, without_images
 from tmax_jax.cohort.folds import Folds
 from tmax_jax.cohort.sigma_points import condense
 from tmax_jax.defaults import Config
@@ -70,8 +70,10 @@ def make_groups(fits: Sequence[Fit]) -> list[list[int]]:
     Returns:
       Places of the fits of each group: they differ in learning rate, patients and seed alone. Fits that cannot be
       grouped are in none: networks that are not linear, other losses than the squared error, augmentation, early
-      stopping, rates that change, TensorBoard.
+      stopping, rates that change, weights of another run, TensorBoard; and any, where several processes run.
     """
+    if jax.process_count() > 1:
+        return []
     able = [place for place, fit in enumerate(fits) if fit.parts.is_linear and _is_plain(fit.config)]
 
     def program(place: int) -> str:
@@ -83,13 +85,15 @@ def make_groups(fits: Sequence[Fit]) -> list[list[int]]:
 def _is_plain(config: Config) -> bool:
     optimizer = config.optimizer
     steady = optimizer.schedule == "constant" and not optimizer.warmup_epochs
-    return steady and not config.patience_epochs and not config.tensorboard
+    return steady and not (config.patience_epochs or config.start_from or config.tensorboard)
 
 
 def _program(config: Config) -> str:
     """Returns what the fits of a group have in common, as text: the config without what may differ."""
     common = config.copy_and_resolve_references()
-    common.name, common.seed, common.folds, common.data.holdout = "", 0, 0, ""
+    if common.data.missing_percent:
+        return common.to_json(sort_keys=True)  # the seed draws the images
+    common.name, common.seed, common.folds, common.data.holdout, common.data.patients = "", 0, 0, "", 0
     common.optimizer.learning_rate = 0.0
     return common.to_json(sort_keys=True)
 
@@ -130,7 +134,9 @@ def _train(
 ) -> tuple[TrainState, dict[int, str]]:
     """Trains every fit from its own last checkpoint; returns the stacked states and why fits stopped."""
     config, parts = fits[0].config, fits[0].parts
-    condensed = condense(cohort, normalise=parts.task.normalise, over=parts.task.loss_over)
+    missing = config.data.missing_percent
+    learnt_from = without_images(cohort, missing, seed=config.seed) if missing else cohort
+    condensed = condense(learnt_from, normalise=parts.task.normalise, over=parts.task.loss_over)
     patients = take(condensed, np.arange(len(cohort.case_ids)))
     patients = jax.device_put({name: patients[name] for name in ("perfusion", "mask", "tmax_s")}, shardings.replicated)
     firsts = [manager.latest_step() or 0 for manager in checkpoints]
@@ -234,8 +240,8 @@ def _write_results(
     for i in sorted(done):
         fit, split = fits[i], splits[i]
         predict = functools.partial(predict_step, unstack(on_host, i))
-        if fit.part == FINAL:
-            write_holdout(_folder(fit) / "holdout.npz", cohort, int(split.scored[0]), predict, parts.shardings)
+        example = "holdout.npz" if fit.part == FINAL else "example.npz"
+        write_holdout(_folder(fit) / example, cohort, int(split.scored[0]), predict, parts.shardings)
         maps_s = predict_maps(predict, cohort, split.scored, parts.shardings)
         first = scored.setdefault((*split.training.tolist(),), i)
         if first != i:
@@ -271,6 +277,8 @@ def _split(fit: Fit, cohort: Cohort, folds: Folds) -> Split:
     else:
         number = int(fit.part)
         training, scored = folds.split(number)
+    drawn = draw_cases(folds.training_cases, fit.config.data.patients, seed=fit.config.seed)
+    training = [case for case in training if case in drawn]
     return Split(number, cohort.indices(training), cohort.indices(scored))
 
 
