@@ -12,12 +12,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict
+
+from tmax_jax.cohort.batches import Cohort
+from tmax_jax.training.step import Task
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = ROOT / "runs" / "benchmarks" / "environment"  # of the rivals, made when it is first needed
 RATIOS = ROOT / "runs" / "benchmarks"  # what benchmarks write and `check.py` reads
 _PACKAGES = ("torch", "keras", f"jax=={jax.__version__}")
 
+TASK = Task(normalise=True, target_scale_s=1.0, loss_over="all", strip_prediction=False)  # on all sides
 Side = Callable[[], float]  # runs once, and returns its seconds
 
 
@@ -63,6 +68,30 @@ class Rival:
         if not line:
             raise SystemExit(f"error: {' '.join(map(str, self._process.args))} ended without an answer")  # pyright: ignore
         return json.loads(line)
+
+
+def one_patient(size: tuple[int, ...]) -> Cohort:
+    """Returns a cohort of one patient of random 16-bit intensities, all of whose voxels are brain."""
+    rng = np.random.default_rng(0)
+    return Cohort(
+        case_ids=("case",),
+        perfusion=(rng.integers(0, 4001, size, np.int16),),
+        inserted=(np.zeros((size[0], size[-1]), bool),),
+        mask=(np.ones(size[:3], bool),),
+        tmax_s=(rng.gamma(2, 2, size[:3]).astype(np.float32),),
+        intensity_min=np.zeros(1, np.float32),
+        intensity_max=np.full(1, 4000, np.float32),
+        frame_interval_s=np.ones(1, np.float32),
+        spacing_mm=np.ones((1, 3), np.float32),
+        data="phantom",
+    )
+
+
+def save_for_rivals(path: Path, cohort: Cohort, params: Any) -> None:
+    """Writes what the rivals read: see `rivals.py`."""
+    x = (cohort.perfusion[0].astype(np.float32) / 4000)[None]
+    weights: Any = flatten_dict(jax.device_get(params), sep="/")
+    np.savez(path, x=x, y=cohort.tmax_s[0][None], **weights)
 
 
 def timed(function: Callable[[], Any]) -> float:

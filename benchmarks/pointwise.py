@@ -18,44 +18,28 @@ from typing import Any
 import jax
 import numpy as np
 from absl import app, flags
-from flax.traverse_util import flatten_dict
 
-from benchmarks.alternate import Rival, agree, alternate, read_bandwidth, report, timed
+from benchmarks.alternate import (
+    TASK,
+    Rival,
+    agree,
+    alternate,
+    one_patient,
+    read_bandwidth,
+    report,
+    save_for_rivals,
+    timed,
+)
 from tmax_jax import losses, models
 from tmax_jax.cohort.batches import Cohort, take
 from tmax_jax.cohort.sigma_points import condense
 from tmax_jax.training.optimizer import adam
 from tmax_jax.training.sharding import make_shardings, put_batch
 from tmax_jax.training.state import init_state
-from tmax_jax.training.step import Task, given_input, make_train_step, network_input
+from tmax_jax.training.step import given_input, make_train_step, network_input
 
 _ROUNDS = flags.DEFINE_integer("rounds", 15, "each side is timed so often, in turn", 1)
 _SIZE = flags.DEFINE_list("size", ["24", "128", "128", "60"], "z,y,x,time")
-TASK = Task(normalise=True, target_scale_s=1.0, loss_over="all", strip_prediction=False)
-
-
-def one_patient(size: tuple[int, ...]) -> Cohort:
-    """Returns a cohort of one patient of random 16-bit intensities, all of whose voxels are brain."""
-    rng = np.random.default_rng(0)
-    return Cohort(
-        case_ids=("case",),
-        perfusion=(rng.integers(0, 4001, size, np.int16),),
-        inserted=(np.zeros((size[0], size[-1]), bool),),
-        mask=(np.ones(size[:3], bool),),
-        tmax_s=(rng.gamma(2, 2, size[:3]).astype(np.float32),),
-        intensity_min=np.zeros(1, np.float32),
-        intensity_max=np.full(1, 4000, np.float32),
-        frame_interval_s=np.ones(1, np.float32),
-        spacing_mm=np.ones((1, 3), np.float32),
-        data="phantom",
-    )
-
-
-def save_for_rivals(path: Path, cohort: Cohort, params: Any) -> None:
-    """Writes what the rivals read: see `rivals.py`."""
-    x = (cohort.perfusion[0].astype(np.float32) / 4000)[None]
-    weights = flatten_dict(jax.device_get(params), sep="/")
-    np.savez(path, x=x, y=cohort.tmax_s[0][None], **{name: value for name, value in weights.items()})  # noqa: C416
 
 
 def our_step(name: str, cohort: Cohort, *, condensed: bool) -> tuple[Any, float, Any]:
