@@ -63,8 +63,8 @@ def store(folder: str = "") -> Path:
     return Path(folder or _folder().name) / "cohort.zarr"
 
 
-def small(get_config, variant="", **changes):
-    config = get_config(variant)
+def small(get_config, **changes):
+    config = get_config()
     config.data.store = str(store())
     config.folds, config.epochs, config.batch_size = 2, 3, 2
     config.update_from_flattened_dict(changes)
@@ -85,7 +85,7 @@ def fits_of(folder: Path, configs) -> list[Fit]:
     for name, config in configs.items():
         parts = experiment.build(config)
         experiment.claim_workdir(config, folder / name)
-        experiment._folds(config, folder / name / "folds.json", list_cases(store()))
+        experiment.draw_folds(config, folder / name / "folds.json", list_cases(store()))
         fits += [Fit(config, parts, part, folder / name) for part in PARTS]
     return fits
 
@@ -211,8 +211,8 @@ def test_eight_devices_train_and_score_five_fits_as_one_device_does():
         train = make_group_epoch(model, optax.sgd, losses.squared_error, task, ema_decay=0.9, shardings=shardings)
         states, values = train(
             states,
-            *(jax.device_put(each, shardings.per_case) for each in (rates,)),
-            jax.device_put({n: arrays[n] for n in ("perfusion", "mask", "tmax_s")}, shardings.replicated),
+            jax.device_put(rates, shardings.per_case),
+            jax.device_put({name: arrays[name] for name in ("perfusion", "mask", "tmax_s")}, shardings.replicated),
             jax.device_put(rows, shardings.per_case),
         )
         predict = make_group_predict(model, task, shardings)
@@ -232,5 +232,5 @@ def test_a_linear_network_folds_into_one_weight_a_frame():
     stats = jax.tree.map(lambda leaf: leaf + 0.3, variables["batch_stats"])
     variables = {"params": variables["params"], "batch_stats": stats}
     weights, offset = affine_map(model, variables, SIZE[-1])
-    wanted = model.apply(variables, curves, train=False)
+    wanted = np.asarray(model.apply(variables, curves, train=False))
     np.testing.assert_allclose(curves @ np.asarray(weights) + offset, wanted, rtol=1e-5, atol=1e-6)

@@ -1,6 +1,8 @@
 """Condensed patients: a linear network's loss, gradient and statistics are those of all voxels."""
 
+import dataclasses
 import functools
+from typing import Any
 
 import jax
 import numpy as np
@@ -33,9 +35,20 @@ def cohort(dtype: str = "uint16") -> Cohort:
         masks.append(np.arange(np.prod(SIZE[:3])).reshape(SIZE[:3]) < share * np.prod(SIZE[:3]))
         maps.append((2 * depth[..., 0] + rng.gamma(2, 1, SIZE[:3])).astype(np.float32))
     low, high = (np.array([extreme(images) for images in perfusion], np.float32) for extreme in (np.min, np.max))
-    ones = np.ones(len(masks), np.float32)
+    ones, whole = np.ones(len(masks), np.float32), (np.zeros((SIZE[0], SIZE[3]), bool),) * len(masks)
     names = tuple(f"case-{number}" for number in range(len(masks)))
-    return Cohort(names, (*perfusion,), (*masks,), (*maps,), low, high, ones, np.ones((len(masks), 3), "f4"), "phantom")
+    return Cohort(
+        case_ids=names,
+        perfusion=(*perfusion,),
+        inserted=whole,
+        mask=(*masks,),
+        tmax_s=(*maps,),
+        intensity_min=low,
+        intensity_max=high,
+        frame_interval_s=ones,
+        spacing_mm=np.ones((len(masks), 3), np.float32),
+        data="phantom",
+    )
 
 
 def seen(case: int, *, normalise: bool) -> np.ndarray:
@@ -58,8 +71,8 @@ def test_points_have_the_mean_and_covariance_of_the_voxels(normalise):
             for wanted, found in pairs:
                 scale = wanted.std(axis=0) + np.abs(wanted.mean(axis=0))
                 np.testing.assert_allclose(found.mean(0, dtype=float) / scale, wanted.mean(0) / scale, atol=1e-6)
-                covariances = (np.cov(each.T.astype(float), bias=True) for each in (found, wanted))
-                np.testing.assert_allclose(*(c / np.outer(scale, scale) for c in covariances), atol=1e-6)
+                one, other = (np.cov(each.T.astype(float), bias=True) for each in (found, wanted))
+                np.testing.assert_allclose(one / np.outer(scale, scale), other / np.outer(scale, scale), atol=1e-6)
 
 
 def test_moments_of_16_bit_images_are_exact():
@@ -120,7 +133,7 @@ def test_one_layer_follows_the_gram_matrix_of_its_voxels():
     gram = augmented.T @ augmented / len(voxels)
     gradient, (_, loss) = one_step("one_layer", "brain", condensed=True, rows=(1,))
     model = models.build("one_layer")
-    head = model.init(jax.random.key(0), np.zeros((1, *SIZE), np.float32), train=False)["params"]["head"]
+    head: Any = model.init(jax.random.key(0), np.zeros((1, *SIZE), np.float32), train=False)["params"]["head"]
     weights = np.append(20 * np.concatenate([head["kernel"][:, 0], head["bias"]]), -1.0)  # outputs are in 20 s
     np.testing.assert_allclose(loss, weights @ gram @ weights, rtol=1e-5)
     wanted = 20 * 2 * (gram @ weights)[:-1]
@@ -132,17 +145,7 @@ def test_a_patient_without_brain_teaches_nothing_and_a_map_with_holes_is_not_hid
     patients = cohort()
     empty = np.zeros_like(patients.mask[0])
     maps = (*patients.tmax_s[:4], np.full_like(patients.tmax_s[4], np.nan))
-    spoilt = Cohort(
-        patients.case_ids,
-        patients.perfusion,
-        (empty, *patients.mask[1:]),
-        maps,
-        patients.intensity_min,
-        patients.intensity_max,
-        patients.frame_interval_s,
-        patients.spacing_mm,
-        patients.data,
-    )
+    spoilt = dataclasses.replace(patients, mask=(empty, *patients.mask[1:]), tmax_s=maps)
     condensed = condense(spoilt, normalise=True, over="brain")
     assert not condensed.mask[0].any()
     assert not condensed.perfusion[0].any()

@@ -26,6 +26,7 @@ def variants(**changed):
         configs[name].name = name
         configs[name].data.store = str(store())
         configs[name].folds, configs[name].epochs, configs[name].batch_size = 2, 1, 2
+        configs[name].loss.name = "absolute_error"  # learnt one cell after the other; the squared error is not
     configs["fast"].optimizer.learning_rate = 0.1
     configs["hopeless"].optimizer.learning_rate = float("inf")
     configs["hopeless"].epochs = 2
@@ -86,6 +87,21 @@ def test_shards_share_the_cells_and_give_the_same_scores(finished, tmp_path, mon
         for part in PARTS:
             one, other = (part_folder(folder / name, part) / "cases.csv" for folder in (tmp_path, finished))
             assert one.read_bytes() == other.read_bytes()
+
+
+def test_cells_that_can_be_are_trained_together_and_leave_the_same_files(finished, tmp_path, monkeypatch):
+    configs = variants(**{"loss.name": "squared_error"})
+    for name in ("slow", "hopeless"):
+        configs[name].loss.name = "squared_error"
+    monkeypatch.setattr(sweeping, "run_part", lambda *_: pytest.fail("trained alone"))
+    assert run_sweep(configs, tmp_path, question="", console=QUIET)
+    for name in ("slow", "fast"):
+        read_run(tmp_path / name)
+        for part in PARTS:
+            one, other = (part_folder(folder / name, part) for folder in (tmp_path, finished))
+            assert {path.name for path in one.iterdir()} == {path.name for path in other.iterdir()}
+    assert "the loss is" in read_failures(tmp_path / "hopeless")["fold-0"]
+    assert not (tmp_path / "hopeless" / "final" / "cases.csv").exists()
 
 
 @pytest.mark.parametrize(("entry", "value"), [("seed", 1), ("folds", 3), ("data.holdout", "case-0001")])

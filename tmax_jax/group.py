@@ -21,15 +21,16 @@ import orbax.checkpoint as ocp
 from rich.console import Console
 
 from tmax_jax import baselines
-from tmax_jax.cohort.batches import PADDING, Cohort, batched, case_order, take
+from tmax_jax.classical import true_delays_s
+from tmax_jax.cohort.batches import PADDING, Cohort, batched, case_order, draw_cases, take, without_images
 from tmax_jax.cohort.folds import Folds
 from tmax_jax.cohort.sigma_points import condense
 from tmax_jax.defaults import Config
 from tmax_jax.experiment import FINAL, SCORE, mean_scores, part_folder, write_holdout, write_scores
 from tmax_jax.metrics import sum_values
 from tmax_jax.parts import Parts
-from tmax_jax.results.records import append_record, keep_records
-from tmax_jax.scoring import predict_maps
+from tmax_jax.results.records import TRUE_DELAY, CaseRow, append_record, keep_records, read_cases, write_cases
+from tmax_jax.scoring import predict_maps, score_maps
 from tmax_jax.training.checkpoint import open_checkpoints, restore_epoch, save_epoch
 from tmax_jax.training.group import make_group_epoch, make_group_init, make_group_predict, stack, unstack
 from tmax_jax.training.loop import not_finite
@@ -69,8 +70,10 @@ def make_groups(fits: Sequence[Fit]) -> list[list[int]]:
     Returns:
       Places of the fits of each group: they differ in learning rate, patients and seed alone. Fits that cannot be
       grouped are in none: networks that are not linear, other losses than the squared error, augmentation, early
-      stopping, rates that change, TensorBoard.
+      stopping, rates that change, weights of another run, TensorBoard; and any, where several processes run.
     """
+    if jax.process_count() > 1:
+        return []
     able = [place for place, fit in enumerate(fits) if fit.parts.is_linear and _is_plain(fit.config)]
 
     def program(place: int) -> str:
@@ -82,13 +85,15 @@ def make_groups(fits: Sequence[Fit]) -> list[list[int]]:
 def _is_plain(config: Config) -> bool:
     optimizer = config.optimizer
     steady = optimizer.schedule == "constant" and not optimizer.warmup_epochs
-    return steady and not config.patience_epochs and not config.tensorboard
+    return steady and not (config.patience_epochs or config.start_from or config.tensorboard)
 
 
 def _program(config: Config) -> str:
     """Returns what the fits of a group have in common, as text: the config without what may differ."""
     common = config.copy_and_resolve_references()
-    common.name, common.seed, common.folds, common.data.holdout = "", 0, 0, ""
+    if common.data.missing_percent:
+        return common.to_json(sort_keys=True)  # the seed draws the images
+    common.name, common.seed, common.folds, common.data.holdout, common.data.patients = "", 0, 0, "", 0
     common.optimizer.learning_rate = 0.0
     return common.to_json(sort_keys=True)
 
@@ -129,7 +134,9 @@ def _train(
 ) -> tuple[TrainState, dict[int, str]]:
     """Trains every fit from its own last checkpoint; returns the stacked states and why fits stopped."""
     config, parts = fits[0].config, fits[0].parts
-    condensed = condense(cohort, normalise=parts.task.normalise, over=parts.task.loss_over)
+    missing = config.data.missing_percent
+    learnt_from = without_images(cohort, missing, seed=config.seed) if missing else cohort
+    condensed = condense(learnt_from, normalise=parts.task.normalise, over=parts.task.loss_over)
     patients = take(condensed, np.arange(len(cohort.case_ids)))
     patients = jax.device_put({name: patients[name] for name in ("perfusion", "mask", "tmax_s")}, shardings.replicated)
     firsts = [manager.latest_step() or 0 for manager in checkpoints]
@@ -224,32 +231,44 @@ def _scorer(
 
 
 def _write_results(
-    fits: Sequence[Fit],
-    splits: Sequence[Split],
-    cohort: Cohort,
-    states: TrainState,
-    done: set[int],
-    console: Console,
+    fits: Sequence[Fit], splits: Sequence[Split], cohort: Cohort, states: TrainState, done: set[int], console: Console
 ) -> None:
-    """Writes `holdout.npz` and `cases.csv` of the fits that are done."""
+    """Writes `holdout.npz` and the scores of the fits that are done."""
     parts, on_host = fits[0].parts, jax.device_get(states)
     predict_step = make_predict_step(parts.model, parts.task, parts.shardings)
-    trivial: dict[tuple[int, ...], dict[str, list[np.ndarray | None]]] = {}  # by patients: rates and seeds share them
+    scored: dict[tuple[int, ...], int] = {}  # a fit by its training patients: others of them share all rows but one
     for i in sorted(done):
         fit, split = fits[i], splits[i]
         predict = functools.partial(predict_step, unstack(on_host, i))
-        if fit.part == FINAL:
-            write_holdout(_folder(fit) / "holdout.npz", cohort, int(split.scored[0]), predict, parts.shardings)
-        key = (*split.training.tolist(),)
-        if key not in trivial:
-            methods = baselines.predictors(cohort, split.training, parts.task, parts.shardings)
-            trivial[key] = {
-                name: predict_maps(predictor, cohort, split.scored, parts.shardings)
-                for name, predictor in methods.items()
-            }
-        maps_s = {fit.config.name: predict_maps(predict, cohort, split.scored, parts.shardings)} | trivial[key]
-        store = fit.config.data.store
-        write_scores(_folder(fit), split.number, maps_s, cohort, split.scored, store, parts.task, console)
+        example = "holdout.npz" if fit.part == FINAL else "example.npz"
+        write_holdout(_folder(fit) / example, cohort, int(split.scored[0]), predict, parts.shardings)
+        maps_s = predict_maps(predict, cohort, split.scored, parts.shardings)
+        first = scored.setdefault((*split.training.tolist(),), i)
+        if first != i:
+            _write_beside(fit, split, maps_s, fits[first], cohort)
+            continue
+        trivial = baselines.predictors(cohort, split.training, parts.task, parts.shardings)
+        of_all = {fit.config.name: maps_s} | {
+            method: predict_maps(predictor, cohort, split.scored, parts.shardings)
+            for method, predictor in trivial.items()
+        }
+        write_scores(
+            _folder(fit), split.number, of_all, cohort, split.scored, fit.config.data.store, parts.task, console
+        )
+
+
+def _write_beside(fit: Fit, split: Split, maps_s: Sequence[np.ndarray | None], other: Fit, cohort: Cohort) -> None:
+    """Writes a fit's scores with the rows of the methods that need no training, out of another fit's files."""
+    case_ids = [cohort.case_ids[index] for index in split.scored]
+    for name, truth_s in ((TRUE_DELAY, true_delays_s(fit.config.data.store, case_ids)), ("cases.csv", None)):
+        if not (_folder(other) / name).exists():
+            continue
+        scores = score_maps(maps_s, cohort, split.scored, fit.parts.task, truth_s=truth_s)
+        own = [
+            CaseRow(fit.config.name, split.number, case, values) for case, values in zip(case_ids, scores, strict=True)
+        ]
+        rest = [row for row in read_cases(_folder(other) / name) if row.method != other.config.name]
+        write_cases(_folder(fit) / name, own + rest)
 
 
 def _split(fit: Fit, cohort: Cohort, folds: Folds) -> Split:
@@ -258,6 +277,8 @@ def _split(fit: Fit, cohort: Cohort, folds: Folds) -> Split:
     else:
         number = int(fit.part)
         training, scored = folds.split(number)
+    drawn = draw_cases(folds.training_cases, fit.config.data.patients, seed=fit.config.seed)
+    training = [case for case in training if case in drawn]
     return Split(number, cohort.indices(training), cohort.indices(scored))
 
 

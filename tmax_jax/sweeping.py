@@ -19,6 +19,7 @@ from tmax_jax.cohort.folds import Folds
 from tmax_jax.cohort.store import CohortError, list_cases
 from tmax_jax.defaults import Config
 from tmax_jax.experiment import FINAL, claim_workdir, draw_folds, part_folder, run_part
+from tmax_jax.group import Fit, make_groups, run_group
 from tmax_jax.models import ModelError
 from tmax_jax.models.describe import measure
 from tmax_jax.parts import ExperimentError, Parts, build
@@ -121,13 +122,17 @@ def open_sweep(configs: Mapping[str, Config], folder: Path) -> Sweep:
 
 
 def run_cells(sweep: Sweep, cells: Sequence[Cell], console: Console) -> None:
-    """Runs cells one after the other; a variant that cannot go on leaves its reason and stops no other.
+    """Runs cells, together where they can be, else one after the other.
+
+    A variant that cannot go on leaves its reason and stops no other.
 
     Args:
       sweep: what they share.
       cells: not done yet; afterwards each has its scores or its variant a reason.
       console: for progress.
     """
+    run_groups(sweep, cells, console)
+    cells = [cell for cell in cells if not sweep.is_done(cell)]
     seconds: dict[str, list[float]] = {}
     for number, cell in enumerate(cells, start=1):
         if sweep.is_done(cell):  # its variant failed meanwhile
@@ -138,6 +143,23 @@ def run_cells(sweep: Sweep, cells: Sequence[Cell], console: Console) -> None:
         start = time.monotonic()
         run_cell(sweep, cell, console)
         seconds.setdefault(cell.variant, []).append(time.monotonic() - start)
+
+
+def run_groups(sweep: Sweep, cells: Sequence[Cell], console: Console) -> None:
+    """Runs those of the cells that can be trained together: see `group.make_groups`."""
+    fits = [
+        Fit(sweep.configs[cell.variant], sweep.parts[cell.variant], cell.part, sweep.folder / cell.variant)
+        for cell in cells
+    ]
+    for places in make_groups(fits):
+        start = time.monotonic()
+        failures = run_group([fits[place] for place in places], sweep.cohort, sweep.folds, console)
+        seconds = (time.monotonic() - start) / len(places)
+        for at, place in enumerate(places):
+            if at in failures:
+                record_failure(sweep, cells[place], failures[at], console)
+            else:
+                write_json(sweep.cell_folder(cells[place]) / "cost.json", {"seconds": seconds})
 
 
 def run_cell(sweep: Sweep, cell: Cell, console: Console) -> None:

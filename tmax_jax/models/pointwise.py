@@ -50,7 +50,8 @@ class TwoLayer(nn.Module):
           valid: bool `[case]`; False marks padding, which the statistics leave out.
         """
         dtype = choose("dtype", self.dtype, DTYPES)
-        norm, dense = Norm, nn.Dense
+        norm: Any = Norm
+        dense: Any = nn.Dense
         if train and not self.is_initializing():
             # What the biases add before norm_2 it takes off again: their gradient is 0. What would be computed for it
             # is rounding noise, which Adam turns into whole steps, others on every machine, and which inference sees.
