@@ -16,7 +16,7 @@ from rich.console import Console
 from tests.dicom_dev import scan as real_scan
 from tests.phantom_cohort import FRAMES, SIZE, cohort_folder, simulate
 from tmax_jax.cohort import scan
-from tmax_jax.cohort.convert import Outcome
+from tmax_jax.cohort.reading import Outcome
 from tmax_jax.cohort.select import Rules
 from tmax_jax.cohort.store import CohortError, list_cases, read_case
 from tmax_jax.convert import convert_cohort

@@ -13,8 +13,8 @@ import pytest
 from nibabel import nifti1
 
 from tests.dicom_dev import scan as real_scan
-from tmax_jax.cohort.convert import Outcome
 from tmax_jax.cohort.nifti import NiftiPatient, convert_nifti, find_patients
+from tmax_jax.cohort.reading import Outcome
 from tmax_jax.cohort.select import Rules
 from tmax_jax.cohort.store import Case, has_case, read_case
 

@@ -7,7 +7,7 @@ from string import Template
 from typing import Any
 
 from tmax_jax.cohort import quality
-from tmax_jax.cohort.convert import Outcome
+from tmax_jax.cohort.reading import Outcome
 from tmax_jax.cohort.thumbnails import LATE_TMAX_S, LATEST_TMAX_S
 
 
