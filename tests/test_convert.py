@@ -272,16 +272,6 @@ def test_a_rerun_opens_nothing_of_unchanged_patients_and_reports_those_that_are_
     assert len(list_cases(out)) == 2
 
 
-def test_a_patient_that_is_dropped_now_is_said_to_be_in_the_store_still(tmp_path):
-    dicom, out = simulate(tmp_path, 1), tmp_path / "cohort.zarr"
-    convert(dicom, out)
-    for path in images_of(dicom, "PHANTOM-0001", "perf")[:20]:
-        path.unlink()
-    [outcome] = convert(dicom, out)
-    assert outcome.status == "dropped"
-    assert "still holds an earlier conversion" in outcome.notes[-1]
-
-
 @pytest.mark.parametrize("kind", ["zip", "gztar"])
 def test_an_archive_of_patients_is_the_same_cohort(tmp_path, kind, converted):
     (tmp_path / "in").mkdir()
