@@ -5,10 +5,34 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataset import Dataset
 
-from tmax_jax.dicom.header import DicomError, Frame
+from tmax_jax.dicom.header import DicomError, Frame, Pixels
 from tmax_jax.dicom.readers import read_sources
+from tmax_jax.dicom.source import Source
 from tmax_jax.dicom.write import SeriesHeader, images
 
+BLANK = Frame(
+    source=Source(""),
+    name="",
+    kind="classic",
+    patient_id="",
+    study_uid="",
+    series_uid="",
+    sop_uid="",
+    series_number=None,
+    description="",
+    manufacturer="",
+    model="",
+    rescale_type="",
+    photometric="",
+    image_type=(),
+    component="",
+    quantity="",
+    shape=(2, 2),
+    orientation=(1, 0, 0, 0, 1, 0),
+    position_mm=(0, 0, 0),
+    pixel_spacing_mm=(1, 1),
+    pixels=Pixels(0, "<u2", 16, 15, 1.0, 0.0, None),
+)
 STORED = np.array([[0, 1, 2047], [4095, 100, 7]], np.uint16)
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from tests.dicom_dev import scan as real_scan
 from tests.test_signal import FRAMES, bolus
-from tmax_jax.cohort.convert import Rules
+from tmax_jax.cohort.select import Rules
 from tmax_jax.cohort.store import read_case
 from tmax_jax.convert import convert_cohort
 from tmax_jax.perfusion import arrival as a

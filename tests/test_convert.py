@@ -16,7 +16,7 @@ from rich.console import Console
 from tests.dicom_dev import scan as real_scan
 from tests.phantom_cohort import FRAMES, SIZE, cohort_folder, simulate
 from tmax_jax.cohort import scan
-from tmax_jax.cohort.convert import Outcome
+from tmax_jax.cohort.reading import Outcome
 from tmax_jax.cohort.select import Rules
 from tmax_jax.cohort.store import CohortError, list_cases, read_case
 from tmax_jax.convert import convert_cohort
@@ -270,16 +270,6 @@ def test_a_rerun_opens_nothing_of_unchanged_patients_and_reports_those_that_are_
     statuses = sorted(outcome.status for outcome in convert(dicom, out))
     assert statuses == ["gone", "unchanged"]
     assert len(list_cases(out)) == 2
-
-
-def test_a_patient_that_is_dropped_now_is_said_to_be_in_the_store_still(tmp_path):
-    dicom, out = simulate(tmp_path, 1), tmp_path / "cohort.zarr"
-    convert(dicom, out)
-    for path in images_of(dicom, "PHANTOM-0001", "perf")[:20]:
-        path.unlink()
-    [outcome] = convert(dicom, out)
-    assert outcome.status == "dropped"
-    assert "still holds an earlier conversion" in outcome.notes[-1]
 
 
 @pytest.mark.parametrize("kind", ["zip", "gztar"])

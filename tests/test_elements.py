@@ -12,10 +12,9 @@ from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from tests.dicom_dev import scan
 from tests.dicom_files import one_image, read_frame, saved
-from tmax_jax.dicom import parser
 from tmax_jax.dicom.elements import Header
 from tmax_jax.dicom.header import DamagedError
-from tmax_jax.dicom.parser import BrokenError, CutError, parse_elements, parse_meta
+from tmax_jax.dicom.parser import BrokenError, CutError, parse_elements
 
 SETS = (
     "ge_classic_instanceonly_15x10",
@@ -156,32 +155,3 @@ def test_numbers_that_are_none_are_not_numbers():
     assert header.numbers("ImagePositionPatient") == ()
     assert header.numbers("Rows") == ()
     assert np.isnan(float(header.text("RescaleSlope")))
-
-
-@pytest.mark.parametrize(
-    "name", ["philips_classic_1903_40x6", "siemens_classic_dynamic_3x3", "siemens_xa30_enh_asl_12x7"]
-)
-def test_a_remembered_layout_gives_what_reading_anew_gives_or_is_not_used(name):
-    path = next(path for path in sorted(scan(name)[0].rglob("*")) if path.is_file())
-    whole = path.read_bytes()
-    rng = np.random.default_rng(1)
-
-    def outcome(data: bytes) -> object:
-        elements: dict = {}
-        try:
-            return parse_elements(data, parse_meta(data, 132)[0], "<", elements), elements
-        except (CutError, BrokenError) as error:
-            return type(error), elements
-
-    parser._recent.clear()
-    assert outcome(whole) == outcome(whole)
-    assert len(parser._recent) == 1
-    for _ in range(300):
-        mutated = bytearray(whole)
-        for place in rng.integers(400, min(len(whole), 12_000), rng.integers(1, 4)):
-            mutated[place] = rng.integers(256)
-        parser._recent.clear()
-        anew = outcome(bytes(mutated))
-        parser._recent.clear()
-        outcome(whole)
-        assert outcome(bytes(mutated)) == anew

@@ -13,8 +13,8 @@ from rich.console import Console
 from configs.two_layer import get_config
 from tests.phantom_cohort import cohort_folder
 from tmax_jax import experiment
-from tmax_jax.cohort.convert import Rules
 from tmax_jax.cohort.folds import FoldError
+from tmax_jax.cohort.select import Rules
 from tmax_jax.cohort.store import CohortError, list_cases
 from tmax_jax.convert import convert_cohort
 from tmax_jax.experiment import ExperimentError

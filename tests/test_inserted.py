@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from tmax_jax.cohort.convert import interpolate_missing
+from tmax_jax.cohort.reading import interpolate_missing
 from tmax_jax.training.inserted import fill_inserted, slices_that_count
 
 

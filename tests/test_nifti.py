@@ -13,8 +13,8 @@ import pytest
 from nibabel import nifti1
 
 from tests.dicom_dev import scan as real_scan
-from tmax_jax.cohort.convert import Outcome
 from tmax_jax.cohort.nifti import NiftiPatient, convert_nifti, find_patients
+from tmax_jax.cohort.reading import Outcome
 from tmax_jax.cohort.select import Rules
 from tmax_jax.cohort.store import Case, has_case, read_case
 
@@ -193,7 +193,7 @@ def test_rescale_keeps_integers_where_it_can_and_nan_is_counted(bids):
     save(path, with_nan)
     case = case_of(bids)
     assert case.attributes["nan_count"] == 2
-    assert "2 values of the perfusion were not finite and are 0" in case.attributes["findings"]
+    assert "2 values were not finite and are 0" in case.attributes["findings"]
     assert case.perfusion is not None
     assert np.isfinite(case.perfusion).all()
 
@@ -218,7 +218,10 @@ def test_images_of_zeros_are_missing_and_too_many_drop_the_patient(bids):
     save(path, images)
     outcome, _ = convert(bids)
     assert (outcome.status, outcome.found, outcome.expected) == ("dropped", 18, 20)
-    assert outcome.notes == ("2 of 20 images missing (10.0% > 5%)",)
+    assert outcome.notes[:2] == (
+        "2 of 20 perfusion images missing (10.0% > 5%)",
+        "missing: slice 1 at time 3, slice 2 at time 3; keep the patient with --max_missing=0.1",
+    )
 
 
 def test_a_map_on_another_grid_or_without_a_unit_is_refused(bids):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.dicom_dev import scan
 from tests.dicom_files import read_folder
 from tests.test_inspect import FOUR_D
-from tmax_jax.cohort.convert import describe_holes, missing_note
+from tmax_jax.cohort.reading import TooFewError, check_missing, describe_holes
 from tmax_jax.cohort.select import Rules
 from tmax_jax.dicom.header import DicomError, Frame
 from tmax_jax.dicom.pixels import read_pixels
@@ -72,10 +72,12 @@ def test_six_percent_lost_is_too_much_and_counted(name):
         series = order_series(rest)
         if name in UNDECLARED and series.expected < total:
             continue  # the last time was lost whole, and no header tells that it was there
-        [numbers, where] = missing_note(series, len(series.frames), Rules())
+        with pytest.raises(TooFewError) as raised:
+            check_missing(~series.there(), series.slices, Rules())
+        numbers, where = raised.value.notes
         assert numbers.startswith(f"{total - len(rest)} of {total} perfusion images missing")
-        assert where.startswith(f"missing: {describe_holes(series)}")
-        assert not missing_note(series, len(series.frames), Rules(max_missing=0.5))
+        assert where.startswith(f"missing: {describe_holes(~series.there(), series.slices)}")
+        check_missing(~series.there(), series.slices, Rules(max_missing=0.5))
 
 
 @given(seed=st.integers(0, 2**32 - 1), lost=st.integers(0, 7), names=st.randoms(use_true_random=False))

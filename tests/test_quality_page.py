@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from tests.perfused_head import head
-from tmax_jax.cohort.convert import Outcome
 from tmax_jax.cohort.quality_html import COLUMNS, page_html
 from tmax_jax.cohort.quality_page import make_record, write_page
+from tmax_jax.cohort.reading import Outcome
 from tmax_jax.cohort.store import Case, write_case
 
 

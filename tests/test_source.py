@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,28 @@ def test_a_name_that_claims_a_gigabyte_takes_no_memory(tmp_path):
     (tmp_path / "bomb").write_bytes(compressed.getvalue())
     assert "damaged archive" in str(contents(tmp_path / "bomb"))
     assert peak_memory(tmp_path / "bomb") < 200
+
+
+@pytest.mark.parametrize("streams", [1, 2])
+def test_row_05_an_xz_archive_that_claims_a_huge_dictionary_takes_no_memory(tmp_path, streams):
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 2**20}]
+    small = lzma.compress(tar() if streams == 1 else tar()[:1000], filters=filters)
+    at = small.index(bytes([0x21, 0x01, 16])) + 2  # LZMA2, one byte of properties, and in it the dictionary's size
+    huge = bytearray(small if streams == 1 else lzma.compress(tar()[1000:], filters=filters))
+    huge[at] = 40  # 4 GiB
+    header_end = 12 + 4 * (huge[12] + 1)
+    huge[header_end - 4 : header_end] = zlib.crc32(huge[12 : header_end - 4]).to_bytes(4, "little")
+    path = tmp_path / "huge"
+    path.write_bytes(bytes(huge) if streams == 1 else small + b"\0" * 8 + bytes(huge))
+    assert "a damaged archive (it asks for too much memory)" in contents(path).values()
+    assert peak_memory(path) < 200
+
+
+def test_an_xz_archive_of_several_streams_is_read_to_its_end(tmp_path):
+    data = tar()
+    path = tmp_path / "two"
+    path.write_bytes(lzma.compress(data[:3000]) + b"\0" * 4 + lzma.compress(data[3000:]))
+    assert contents(path) == FILES
 
 
 def peak_memory(path: Path) -> int:

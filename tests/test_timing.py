@@ -3,34 +3,12 @@
 import numpy as np
 import pytest
 
+from tests.dicom_files import BLANK
 from tmax_jax.dicom.frame_times import frame_times_s
-from tmax_jax.dicom.header import DicomError, Frame, Pixels
+from tmax_jax.dicom.header import DicomError, Frame
 from tmax_jax.dicom.source import Source
 from tmax_jax.dicom.timing import order_in_time
 
-BLANK = Frame(
-    source=Source(""),
-    name="",
-    kind="classic",
-    patient_id="",
-    study_uid="",
-    series_uid="",
-    sop_uid="",
-    series_number=None,
-    description="",
-    manufacturer="",
-    model="",
-    rescale_type="",
-    photometric="",
-    image_type=(),
-    component="",
-    quantity="",
-    shape=(2, 2),
-    orientation=(1, 0, 0, 0, 1, 0),
-    position_mm=(0, 0, 0),
-    pixel_spacing_mm=(1, 1),
-    pixels=Pixels(0, "<u2", 16, 15, 1.0, 0.0, None),
-)
 SLICES, TIMES = 4, 10
 Z, T = (axis.ravel() for axis in np.mgrid[:SLICES, :TIMES])
 

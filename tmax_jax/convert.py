@@ -23,13 +23,14 @@ from rich.table import Table
 
 from tmax_jax import cli
 from tmax_jax.cohort.cluster import open_pool
-from tmax_jax.cohort.convert import Outcome
 from tmax_jax.cohort.inspect import inspect, print_inspection
 from tmax_jax.cohort.places import CohortError, path_beside
 from tmax_jax.cohort.quality_page import write_page
+from tmax_jax.cohort.reading import Outcome
 from tmax_jax.cohort.run import convert_folder, convert_nifti_folder
 from tmax_jax.cohort.scan import list_files, scan
 from tmax_jax.cohort.select import Rules
+from tmax_jax.cohort.store import has_case
 from tmax_jax.dicom.timing import TIME_KEYS
 
 _DICOM_DIR = flags.DEFINE_string("dicom_dir", None, "folder with the patients' DICOM files, nested as they may be")
@@ -147,8 +148,11 @@ def convert_cohort(
             progress.update(bars[what], completed=done, total=total)
 
         outcomes, skipped = convert(pool, folder.absolute(), out, rules, on_progress)
-        if any(outcome.status in ("converted", "unchanged") for outcome in outcomes):
-            write_page(out, outcomes, pool)
+        if any(has_case(out, outcome.case_id) for outcome in outcomes):
+            try:
+                write_page(out, outcomes, pool)
+            except OSError as error:  # such as a full disk: the outcomes matter more
+                console.print(f"The page on quality is not up to date: {error.strerror}", markup=False)
     return outcomes, skipped
 
 

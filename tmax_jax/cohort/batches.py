@@ -152,8 +152,9 @@ def draw_cases(case_ids: tuple[str, ...], count: int, *, seed: int) -> tuple[str
 
 
 def trainable_cases(store: str | Path, case_ids: Sequence[str]) -> list[str]:
-    """Returns the cases whose attributes name a Tmax map."""
-    return [case_id for case_id in case_ids if "tmax" in read_attributes(store, case_id)["maps"]]
+    """Returns the cases whose attributes name a Tmax map, without those that a later conversion excluded."""
+    attributes = {case_id: read_attributes(store, case_id) for case_id in case_ids}
+    return [case_id for case_id, found in attributes.items() if "tmax" in found["maps"] and "excluded" not in found]
 
 
 def frame_interval_s(frame_times_s: Sequence[float]) -> float:

@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tmax_jax.cohort.convert import missing_note
+from tmax_jax.cohort.reading import TooFewError, check_missing
 from tmax_jax.cohort.scan import Patient, Scan
 from tmax_jax.cohort.select import Candidate, Rules, choose, find_candidates, find_unit, match_map
 from tmax_jax.dicom.assemble import read_stored
@@ -62,12 +62,12 @@ def verdict(patient: Patient, rules: Rules) -> dict[str, str]:
     """
     try:
         choice = choose(patient, rules)
-        notes = missing_note(choice.perfusion, len(choice.perfusion.frames), rules)
-        if notes:
-            return {"status": "drop", "reason": "; ".join(notes)}
+        check_missing(~choice.perfusion.there(), choice.perfusion.slices, rules)
         if choice.tmax:
             match_map(choice.tmax, choice.perfusion)
             find_unit(choice.tmax, rules.target_unit)
+    except TooFewError as error:
+        return {"status": "drop", "reason": "; ".join(error.notes)}
     except DicomError as error:
         return {"status": "refuse", "reason": str(error)}
     what = f"perfusion {choice.perfusion.label}"

@@ -8,7 +8,6 @@ sidecar nothing reaches the store but times, echo time, field strength and manuf
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import os
 import re
 from collections.abc import Sequence
@@ -17,11 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from tmax_jax.cohort.convert import PHANTOM_MODEL, Outcome, geometry_attributes, unchanged_case
-from tmax_jax.cohort.mask import foreground_mask
 from tmax_jax.cohort.nifti_image import open_image, read_sidecar, read_values, reorient, scanner_axes, sidecars_of
+from tmax_jax.cohort.places import CohortError
+from tmax_jax.cohort.reading import Outcome, Reading, convert_case
 from tmax_jax.cohort.select import SECONDS, Rules
-from tmax_jax.cohort.store import Case, CohortError, write_case
 
 _TMAX = re.compile(r"t[_-]?max", re.IGNORECASE)
 _PERFUSION = re.compile(r"perf|dsc|pwi", re.IGNORECASE)
@@ -98,36 +96,23 @@ def convert_nifti(patient: NiftiPatient, case_id: str, store: str | Path, rules:
     Returns:
       The outcome; errors of this patient are in it, so that the others go on.
     """
+    images = len(patient.perfusion)
+    return convert_case(store, case_id, _fingerprint(patient), rules, images, lambda: read_nifti(patient, rules))
+
+
+def _fingerprint(patient: NiftiPatient) -> str:
     try:
-        fingerprint = patient.fingerprint()
-        unchanged = unchanged_case(store, case_id, fingerprint, rules)
-        if unchanged:
-            return unchanged
-        case, outcome = read_nifti(patient, case_id, rules)
-        if case:
-            case.attributes["fingerprint"] = fingerprint
-            write_case(store, case)
-    except (OSError, ValueError, MemoryError) as error:  # a full disk, a bad file: the other patients go on
-        reason = str(error) if isinstance(error, CohortError) else f"{type(error).__name__}: {error}"
-        return Outcome(case_id, "refused", 0, 0, (reason,))
-    return outcome
+        return patient.fingerprint()
+    except OSError:  # a file that cannot be looked at: reading says so
+        return ""
 
 
-def read_nifti(patient: NiftiPatient, case_id: str, rules: Rules) -> tuple[Case | None, Outcome]:
-    """Makes one patient's images a case in memory; arguments and result as `read_patient`.
+def read_nifti(patient: NiftiPatient, rules: Rules) -> Reading:
+    """Reads a patient's images and their sidecars.
 
     Raises:
       CohortError: images or sidecars that cannot be used.
     """
-    case = _read_images(patient, case_id, rules)
-    found, expected = case.attributes["images_found"], case.attributes["images_expected"]
-    if (missing := expected - found) > rules.max_missing * expected:
-        note = f"{missing} of {expected} images missing ({missing / expected:.1%} > {rules.max_missing:.0%})"
-        return None, Outcome(case_id, "dropped", found, expected, (note,))
-    return case, Outcome(case_id, "converted", found, expected, tuple(case.attributes["findings"]))
-
-
-def _read_images(patient: NiftiPatient, case_id: str, rules: Rules) -> Case:
     for what, paths, wanted in (("perfusion image", patient.perfusion, {1}), ("Tmax map", patient.tmax, {0, 1})):
         if len(paths) not in wanted:
             names = ", ".join(str(path.relative_to(patient.root)) for path in paths) or "none"
@@ -145,45 +130,39 @@ def _read_images(patient: NiftiPatient, case_id: str, rules: Rules) -> Case:
     inserted = ~there & there.any(axis=1, keepdims=True)  # a slice that never has a value is the margin of a volume
     if inserted.any():
         findings.append(f"{int(inserted.sum())} images are all zeros and count as missing")
-    if nan_count:
-        findings.append(f"{nan_count} values of the perfusion were not finite and are 0")
     times_s, times_source = _frame_times_s(sidecar, image, values.shape[-1], findings)
-    maps, described = {}, {}
-    if patient.tmax:
-        maps["tmax"], described["tmax"] = _read_tmax(patient, basis, affine, values.shape[:3], rules.target_unit)
-    else:
-        findings.append("no Tmax map: no target to learn")
-    present = np.moveaxis(values, -1, 1)[~inserted]
-    if not present.size:
+    if inserted.all() or not there.any():
         raise CohortError(f"{path.name}: every value is 0")
-    attributes = {
-        **geometry_attributes(affine),
-        "maps": described,
-        "frame_times_s": times_s,
-        "frame_times_source": times_source,
-        "frame_order_source": "NIfTI's fourth axis",
-        "echo_time_ms": _milliseconds(sidecar, "EchoTime", path),
-        "repetition_time_ms": _milliseconds(sidecar, "RepetitionTime", path),
-        "field_strength_t": _number(sidecar, "MagneticFieldStrength", path),
-        "vendor": str(sidecar.get("Manufacturer", "")),
-        "images_found": int((~inserted).sum()),
-        "images_expected": inserted.size,
-        "intensity_min": scale * float(present.min()),
-        "intensity_max": scale * float(present.max()),
-        "nan_count": nan_count + (described["tmax"]["nan_count"] if described else 0),
-        "findings": findings,
-        "data": "phantom" if PHANTOM_MODEL in str(sidecar.get("ManufacturersModelName", "")) else "real",
-        "rules": dataclasses.asdict(rules),
-        "software_version": importlib.metadata.version("tmax_jax"),
-    }
-    mask = foreground_mask(values, inserted, threshold=rules.threshold)
-    return Case(case_id, values, mask, inserted, maps, attributes, scale)
+    tmax_s, unit = None, ""
+    if patient.tmax:
+        tmax_s, unit, map_nan_count = _read_tmax(patient, basis, affine, values.shape[:3], rules.target_unit)
+        nan_count += map_nan_count
+    return Reading(
+        values=values,
+        scale=scale,
+        inserted=inserted,
+        slices=len(values),
+        affine=affine,
+        times_s=np.array(times_s),
+        times_source=times_source,
+        order_source="NIfTI's fourth axis",
+        order_rejected={},
+        echo_time_ms=_milliseconds(sidecar, "EchoTime", path),
+        repetition_time_ms=_milliseconds(sidecar, "RepetitionTime", path),
+        field_strength_t=_number(sidecar, "MagneticFieldStrength", path),
+        vendor=str(sidecar.get("Manufacturer", "")),
+        model=str(sidecar.get("ManufacturersModelName", "")),
+        tmax_s=tmax_s,
+        tmax_unit=unit,
+        not_finite=nan_count,
+        findings=findings,
+    )
 
 
 def _read_tmax(
     patient: NiftiPatient, basis: np.ndarray, affine: np.ndarray, shape: Sequence[int], target_unit: str
-) -> tuple[np.ndarray, dict[str, Any]]:
-    """Reads a map onto the perfusion's grid, in seconds."""
+) -> tuple[np.ndarray, str, int]:
+    """Reads a map onto the perfusion's grid, in seconds; tells its unit, and how many values were not finite."""
     path = patient.tmax[0]
     image = open_image(path)
     values, scale, nan_count = read_values(image, path)
@@ -205,7 +184,7 @@ def _read_tmax(
             ' "Units": "s" into its sidecar'
         )
     map_s = (values[..., 0].astype(np.float64) * (scale * SECONDS[unit])).astype(np.float32)
-    return map_s, {"unit": "s", "stored_unit": unit, "nan_count": nan_count}
+    return map_s, unit, nan_count
 
 
 def _frame_times_s(sidecar: dict[str, Any], image: Any, frames: int, findings: list[str]) -> tuple[list[float], str]:

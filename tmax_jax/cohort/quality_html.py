@@ -7,7 +7,7 @@ from string import Template
 from typing import Any
 
 from tmax_jax.cohort import quality
-from tmax_jax.cohort.convert import Outcome
+from tmax_jax.cohort.reading import Outcome
 from tmax_jax.cohort.thumbnails import LATE_TMAX_S, LATEST_TMAX_S
 
 
@@ -104,6 +104,7 @@ def page_html(records: Sequence[dict[str, Any]], outcomes: Sequence[Outcome], na
         (str(len(bad)), "with findings"),
         (f"{missing:,} of {images:,}", "images missing"),
         (str(sum("tmax" not in record["pictures"] for record in records)), "without a Tmax map"),
+        (str(len(_lost(outcomes))), "not converted"),
     )
     kinds = {record["data"] for record in records}
     origin = {frozenset({"phantom"}): "phantom data (simulated)", frozenset({"real"}): ""}
@@ -113,7 +114,7 @@ def page_html(records: Sequence[dict[str, Any]], outcomes: Sequence[Outcome], na
         cards="".join(f"<div><b>{value}</b>{what}</div>" for value, what in cards),
         heads="".join(_head(column) for column in COLUMNS),
         rows="\n".join(_row(record) for record in records),
-        lost=_lost(outcomes),
+        lost=_lost_html(outcomes),
         limits="".join(_limit(column) for column in COLUMNS),
         late_s=f"{LATE_TMAX_S:g}",
         latest_s=f"{LATEST_TMAX_S:g}",
@@ -162,15 +163,21 @@ def _number(column: Column, value: float | None, bad: bool) -> str:
     return f'<td class="{kind}" data-value="{"" if value is None else value}">{text}</td>'
 
 
-def _lost(outcomes: Sequence[Outcome]) -> str:
-    lost = [outcome for outcome in outcomes if outcome.status in ("dropped", "refused")]
+def _lost(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    return [outcome for outcome in outcomes if outcome.status in ("dropped", "refused")]
+
+
+def _lost_html(outcomes: Sequence[Outcome]) -> str:
+    lost = _lost(outcomes)
     if not lost:
         return ""
-    rows = "".join(
-        f"<tr><td>{html.escape(outcome.case_id)}</td><td>{outcome.status}</td>"
-        f"<td>{outcome.found} of {outcome.expected or '?'} images</td></tr>"
-        for outcome in lost
-    )
+    rows = "<tr><th>Patient</th><th>Result</th><th>Perfusion images</th></tr>"
+    for outcome in lost:
+        share = f" ({1 - outcome.found / outcome.expected:.1%} missing)" if outcome.expected else ""
+        rows += (
+            f"<tr><td>{html.escape(outcome.case_id)}</td><td>{outcome.status}</td>"
+            f"<td>{outcome.found} of {outcome.expected or '?'} images{share}</td></tr>"
+        )
     return (
         f"<h2>Not converted: {len(lost)}</h2><p>The converter's table says why; reasons name files, which can name"
         f' people, so they are not on this page.</p><table class="plain">{rows}</table>'

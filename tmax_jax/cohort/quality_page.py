@@ -19,10 +19,10 @@ import numpy as np
 
 from tmax_jax.cohort import quality
 from tmax_jax.cohort.batches import frame_interval_s
-from tmax_jax.cohort.convert import Outcome
 from tmax_jax.cohort.places import path_beside
 from tmax_jax.cohort.quality import Finding, Quality, findings_of, mask_findings, measure
 from tmax_jax.cohort.quality_html import COLUMNS, page_html
+from tmax_jax.cohort.reading import Outcome
 from tmax_jax.cohort.store import Case, list_cases, read_attributes, read_case
 from tmax_jax.cohort.thumbnails import LATEST_TMAX_S, curve_svg, histogram_svg, slice_png
 
@@ -101,6 +101,9 @@ def _describe(case: Case, measured: Quality) -> dict[str, Any]:
         "missing_images": measured.missing_images,
     }
     findings = findings_of(measured)
+    if "excluded" in found:
+        text = f"its files have changed and were {found['excluded']}: an earlier conversion, which training leaves out"
+        findings.insert(0, Finding("case", text))
     if found.get("nan_count"):
         findings.append(Finding("values", f"{found['nan_count']} values of the source were not finite and are 0"))
     return {
@@ -159,5 +162,9 @@ def _write_csv(path: Path, records: Sequence[dict[str, Any]]) -> None:
 
 def _write(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
+    try:
+        temporary.write_text(text)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     temporary.replace(path)

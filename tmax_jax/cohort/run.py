@@ -1,13 +1,15 @@
 """A folder of patients to a store: what changed is read, every patient is a task of its own, outcomes are gathered."""
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from pathlib import Path
 from typing import Any
 
-from tmax_jax.cohort.convert import Outcome, convert_patient, unchanged_case
+from tmax_jax.cohort.convert import convert_patient
 from tmax_jax.cohort.nifti import convert_nifti, find_patients
 from tmax_jax.cohort.places import CohortError, path_beside, remove_abandoned
+from tmax_jax.cohort.reading import Outcome, unchanged_case
 from tmax_jax.cohort.scan import Scan, Stamp, fingerprint, list_files, name_cases, read_private, scan, write_private
 from tmax_jax.cohort.select import Rules
 
@@ -62,7 +64,8 @@ def convert_folder(
         Outcome(case_id, "gone", 0, 0, ("its files are no longer there; the case is kept",)) for case_id in gone
     ]
     if sources:
-        write_private(remembered, {**folders, str(folder.resolve()): {**known, **sources}})
+        with contextlib.suppress(CohortError):  # a full disk: the next run opens these files again, and no more
+            write_private(remembered, {**folders, str(folder.resolve()): {**known, **sources}})
     return sorted(outcomes, key=lambda outcome: outcome.case_id), found.skipped
 
 

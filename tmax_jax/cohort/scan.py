@@ -178,10 +178,18 @@ def read_private(path: Path) -> dict[str, Any]:
 
 
 def write_private(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes a file that its owner alone can read, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes a file that its owner alone can read, whole or not at all.
+
+    Raises:
+      CohortError: it cannot be written.
+    """
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    temporary.touch(mode=stat.S_IRUSR | stat.S_IWUSR)
-    temporary.write_text(json.dumps(content, indent=1) + "\n")
-    temporary.rename(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)
+        temporary.touch(mode=stat.S_IRUSR | stat.S_IWUSR)
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+        temporary.rename(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise CohortError(f"{path} cannot be written ({error.strerror}); make room, or choose another --out") from error

@@ -154,6 +154,18 @@ def has_case(store: str | Path, case_id: str) -> bool:
     return exists(open_place(store), f"{case_id}/zarr.json")
 
 
+def exclude_case(store: str | Path, case_id: str, why: str) -> None:
+    """Marks a case that training is to leave out: its files have changed, and no longer make a case.
+
+    Args:
+      store: of the cohort.
+      case_id: one of its cases; converting its files again removes the mark.
+      why: in a word; kept as its attribute `excluded`.
+    """
+    attributes, _ = _read_group(store, case_id)
+    _write_group(open_place(store) / f"{case_id}/", attributes | {"excluded": why, "fingerprint": ""})
+
+
 def read_attributes(store: str | Path, case_id: str) -> dict[str, Any]:
     """Returns what is known about a case, without its arrays.
 
@@ -227,8 +239,9 @@ def _write(place: ts.KvStore, case: Case) -> None:
     writes = [
         write_array(place / f"{name}/", values, axes, attributes.get(name)) for name, (values, axes) in arrays.items()
     ]
-    for write in writes:
-        write.result()
+    errors = [write.exception() for write in writes]  # all have ended before what they wrote is removed
+    for error in filter(None, errors):
+        raise error
     _write_group(place / "maps/", {})
     _write_group(place, {"schema_version": SCHEMA_VERSION, **case.attributes, "maps": maps})
 

@@ -30,13 +30,14 @@ def read_stored(series: Series) -> tuple[np.ndarray, np.ndarray, list[str]]:
     stored = np.zeros(shape, dtype)
     inserted = np.ones((series.grid.count, series.time.count), bool)
     damaged = []
-    for i, values in read_all_pixels(series.frames):
+    order = np.lexsort((series.time.index, series.z)).tolist()  # a slice at a time: its place stays in the cache
+    for place, values in read_all_pixels([series.frames[i] for i in order]):
         if isinstance(values, DamagedError):
             damaged.append(str(values))
         elif isinstance(values, DicomError):
             raise values
         else:
-            z, t = series.z[i], series.time.index[i]
+            z, t = series.z[order[place]], series.time.index[order[place]]
             stored[z, :, :, t] = values
             inserted[z, t] = False
     if inserted.all():
@@ -110,7 +111,8 @@ def rescale(stored: np.ndarray, slope: np.ndarray, intercept: np.ndarray) -> tup
     values = np.empty(stored.shape, dtype)
     not_finite = 0
     for z, images in enumerate(stored):
-        values[z] = images * slope[z] + intercept[z]
+        with np.errstate(over="ignore"):  # it is counted
+            values[z] = images * slope[z] + intercept[z]
         if stored.dtype.kind == "f":
             bad = ~np.isfinite(values[z])
             values[z][bad] = 0

@@ -1,6 +1,5 @@
 """Stored pixels and real values of frames."""
 
-import itertools
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -45,14 +44,15 @@ def read_all_pixels(frames: Sequence[Frame]) -> Iterator[tuple[int, np.ndarray |
     """Reads the stored values of many frames, opening each file once.
 
     Args:
-      frames: of any files.
+      frames: of any files; those are opened in the order of their first frames.
 
     Yields:
       The frame's place in `frames`, and its values `[row, column]` or why there are none.
     """
-    order = sorted(range(len(frames)), key=lambda i: (frames[i].source.path, frames[i].source.member, i))
-    for path, group in itertools.groupby(order, key=lambda i: frames[i].source.path):
-        places = list(group)
+    files: dict[str, list[int]] = {}
+    for i, frame in enumerate(frames):
+        files.setdefault(frame.source.path, []).append(i)
+    for path, places in files.items():
         read_file = _read_archive if frames[places[0]].source.member else _read_file
         yield from read_file(path, frames, places)
 
@@ -106,6 +106,8 @@ def _read_object(
             yield i, _clean(read(frames[i]), frames[i])
         except DicomError as error:
             yield i, error
+        except OSError as error:  # a pipe in the place of the file, a disk that fails
+            yield from _failed(frames, [i], type(error).__name__)
 
 
 class _NativeFile:

@@ -57,11 +57,15 @@ class Series:
         """How many images there should be."""
         return self.slices * self.time.count
 
-    def holes(self) -> list[tuple[int, int]]:
-        """The places (z, t) of the grid at which no image is."""
+    def there(self) -> np.ndarray:
+        """Where images are on the grid, bool `[z, time]`."""
         there = np.zeros((self.grid.count, self.time.count), bool)
         there[self.z, self.time.index] = True
-        return [(int(z), int(t)) for z, t in np.argwhere(~there)]
+        return there
+
+    def holes(self) -> list[tuple[int, int]]:
+        """The places (z, t) of the grid at which no image is."""
+        return [(int(z), int(t)) for z, t in np.argwhere(~self.there())]
 
 
 def split_series(frames: Sequence[Frame]) -> list[list[Frame]]:

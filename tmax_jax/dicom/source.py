@@ -22,8 +22,9 @@ MAX_MEMBER_BYTES = 2**28  # of one member, unpacked
 MAX_TOTAL_BYTES = 2**37  # of all members
 MAX_RATIO = 1100  # unpacked to packed: what deflate can reach, so that only lying headers go beyond
 _MAX_TAR_HEADER = 2**20  # of a member's name and attributes
+_MAX_XZ_BYTES = 2**27  # of memory that unpacking may take; `xz -9` needs half of it
+_CHUNK = 2**16  # packed bytes read at a time
 _TAR_MAGIC = slice(257, 262)
-_COMPRESSED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 _DAMAGED = (
     OSError,
     EOFError,
@@ -91,7 +92,8 @@ def open_sources(path: str | Path, wanted: Collection[str] | None = None) -> Ite
                     continue
                 yield _open_member(Source(path, name), size, read, problem)
         except _DAMAGED as error:
-            yield Opened(source, 0, None, f"a damaged archive ({type(error).__name__})")
+            why = "it asks for too much memory" if "Memory usage limit" in str(error) else type(error).__name__
+            yield Opened(source, 0, None, f"a damaged archive ({why})")
 
 
 Member = tuple[str, int, Callable[[], BinaryIO | None], str]  # name, size, how to open, why not to
@@ -169,3 +171,62 @@ class _Bounded:
         if not 0 <= size <= MAX_MEMBER_BYTES:
             raise tarfile.ReadError(f"a member of {size} bytes")
         return self.file.read(size)
+
+
+class _Xz:
+    """An xz file as it was before; unlike Python's own reader it refuses what would take too much memory to unpack.
+
+    A file of a few bytes may claim a dictionary of gigabytes, in any of its streams and blocks.
+    """
+
+    def __init__(self, file: BinaryIO, mode: str) -> None:
+        del mode  # always read, and bytes
+        self.file, self.close = file, file.close
+        self._begin(b"")
+
+    def _begin(self, packed: bytes) -> None:
+        self.unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MAX_XZ_BYTES)
+        self.packed = packed
+        self.place = 0
+
+    def tell(self) -> int:
+        return self.place
+
+    def seek(self, place: int) -> int:
+        if place < self.place:
+            self.file.seek(0)
+            self._begin(b"")
+        while self.place < place and self.read(min(place - self.place, _CHUNK)):
+            pass
+        return self.place
+
+    def read(self, size: int) -> bytes:
+        parts = []
+        while size > 0 and (part := self._some(size)):
+            parts.append(part)
+            size -= len(part)
+            self.place += len(part)
+        return b"".join(parts)
+
+    def _some(self, size: int) -> bytes:
+        """Unpacks at most so many bytes; none at the end."""
+        while True:
+            if self.unpacker.eof:  # zeros, and then perhaps another stream
+                packed = self.unpacker.unused_data or self.file.read(_CHUNK)
+                while packed and not (packed := packed.lstrip(b"\0")):
+                    packed = self.file.read(_CHUNK)
+                if not packed:
+                    return b""
+                place = self.place
+                self._begin(packed)
+                self.place = place
+            elif self.unpacker.needs_input and not self.packed:
+                self.packed = self.file.read(_CHUNK)
+                if not self.packed:
+                    raise EOFError
+            part, self.packed = self.unpacker.decompress(self.packed, size), b""
+            if part:
+                return part
+
+
+_COMPRESSED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": _Xz}

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from tmax_jax.dicom.header import DicomError, Frame
+from tmax_jax.dicom.lattice import SLICES_FASTEST, read_lattices
 
 _FILLED = 0.8  # of the lattice slices x times that a key must fill to be believed
 SAME_S = 1e-3  # times closer than this are one
@@ -179,9 +180,9 @@ def _instance_keys(frames: Sequence[Frame], z: np.ndarray, slices: int, declared
     stacks = dict.fromkeys((slices, max(planned, slices), *range(slices + 1, slices + 1 + spare)))
     found = False
     for stack in stacks:
-        for order in _instance_lattices(values.astype(np.int64), z, stack, declared, key):
+        for index, count, how in read_lattices(values.astype(np.int64), z, stack, declared):
             found = True
-            yield order.key, order
+            yield key, TimeOrder(index, count, f"{key}, {how}", slices=stack if how == SLICES_FASTEST else 0)
     if not found:
         yield key, "no lattice of slices and times gives its numbers"
 
@@ -199,26 +200,6 @@ def _places(times_s: np.ndarray, key: str) -> TimeOrder:
     index = np.empty(len(times_s), np.int64)
     index[order] = place
     return TimeOrder(index, int(place[-1]) + 1, key)
-
-
-def _instance_lattices(number: np.ndarray, z: np.ndarray, slices: int, declared: int, key: str) -> Iterator[TimeOrder]:
-    """Reads numbers as a count through the lattice, slices fastest or times fastest."""
-    for first in dict.fromkeys((1, int(number.min()))):
-        place = number - first
-        if place.min() < 0:
-            continue
-        if _one_to_one(place % slices, z):
-            index = place // slices
-            yield TimeOrder(index, int(index.max()) + 1, f"{key}, slices fastest", slices=slices)
-        most = int(np.bincount(z).max())
-        for times in dict.fromkeys((declared, -(-(int(place.max()) + 1) // slices), most)):
-            if times > 1 and _one_to_one(place // times, z):
-                yield TimeOrder(place % times, times, f"{key}, times fastest")
-
-
-def _one_to_one(some: np.ndarray, others: np.ndarray) -> bool:
-    pairs = len(np.unique(np.stack([some, others]), axis=1).T)
-    return pairs == len(np.unique(some)) == len(np.unique(others))
 
 
 def _follows(some: np.ndarray, others: np.ndarray) -> bool:
@@ -291,9 +272,17 @@ def _by_rank(frames: Sequence[Frame], z: np.ndarray, rejected: Sequence[tuple[st
     for keyword, field in (("InstanceNumber", "instance_number"), ("AcquisitionTime", "acquired_s")):
         values = values_of(frames, field)
         if values is not None and _unique(z, values):
-            by_slice = np.lexsort((values, z))
-            index = np.empty(len(z), np.int64)
-            index[by_slice] = np.arange(len(z)) % counts[0]
-            warning = f"times are ranks of {keyword}: no header value numbers them"
-            return TimeOrder(index, int(counts[0]), f"rank of {keyword}", (warning,))
+            return _rank(values, z, keyword)
     raise DicomError("several images lie at the same slice and no header value tells their times apart")
+
+
+def _rank(values: np.ndarray, z: np.ndarray, keyword: str) -> TimeOrder:
+    """Ranks a value of the images of each slice; where all slices have the same even spacing, its gaps stay gaps."""
+    by_slice = np.lexsort((values, z)).reshape(len(np.unique(z)), -1)
+    places = np.stack([_places(values[rows], keyword).index for rows in by_slice])
+    if (places != places[0]).any():
+        places = np.broadcast_to(np.arange(by_slice.shape[1]), by_slice.shape)
+    index = np.empty(len(z), np.int64)
+    index[by_slice] = places
+    warning = f"times are ranks of {keyword}: no header value numbers them"
+    return TimeOrder(index, int(places.max()) + 1, f"rank of {keyword}", (warning,))
