@@ -50,8 +50,8 @@ def summarise(case: Case, made: Maps, seconds: dict[str, float]) -> dict[str, An
     notes = list(curves.notes)
     if "cbf" in maps and clinical["normal_cbf"] > _HIGHEST_CBF:
         notes.append(
-            "CBF and CBV are too high by one factor, since the artery fills only a part of its voxels: read them relative"
-            " to normal tissue"
+            "CBF and CBV are too high by one factor, since the artery fills only a part of its voxels: read them"
+            " relative to normal tissue"
         )
     if "cbf" not in maps:  # what needs no flow
         clinical = {key: clinical[key] for key in ("late_ml", "hypoperfusion_intensity_ratio", "smallest_cluster_ml")}
