@@ -17,7 +17,7 @@ from tmax_jax.artery import Artery, read_artery
 from tmax_jax.chain import Curves, Options, classical_maps, find_curves
 from tmax_jax.cohort.convert import Outcome, read_patient
 from tmax_jax.cohort.scan import Patient, list_files, scan
-from tmax_jax.cohort.select import Rules, find_candidates
+from tmax_jax.cohort.select import Rules, choose, find_candidates
 from tmax_jax.cohort.store import Case, in_real_values, read_case
 from tmax_jax.perfusion import METHODS, PerfusionError
 
@@ -97,11 +97,12 @@ def run(
     clock = Clock()
     with clock.stage("reading"):
         case, patient = read_source(source)
+    if dicom_out and patient is None:
+        raise PredictionError("--dicom_out needs the patient's own DICOM files: give them with --dicom_dir")
     made = predict(case, model, artery=artery, options=options, clock=clock)
-    if dicom_out:
-        if patient is None:
-            raise PredictionError("--dicom_out needs the patient's own DICOM files: give them with --dicom_dir")
-        raise NotImplementedError
+    if dicom_out and patient is not None:
+        with clock.stage("writing DICOM"):
+            prediction_files.write_dicom(out / "dicom", case, made, choose(patient, source.rules).perfusion)
     summary = prediction_files.write(out, case, made, clock)
     prediction_files.print_summary(summary, console)
     if timing_since is not None:

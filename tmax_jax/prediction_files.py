@@ -12,6 +12,7 @@ from rich.table import Table
 
 from tmax_jax import perfusion
 from tmax_jax.cohort.store import Case
+from tmax_jax.dicom.series import Series
 from tmax_jax.prediction import Clock, Maps
 from tmax_jax.results import maps as figures
 from tmax_jax.results.environment import source_commit
@@ -25,6 +26,7 @@ _NAMES = {
     "ttp": "time to peak of the tissue's curve, from the bolus arrival",
     "tmax": "time to maximum of the residue function",
 }
+_HIGHEST_CBF = 100.0  # ml/100 g/min, mean of normal tissue; no brain has more
 _NOTICE = "Research only: nothing here is meant for the diagnosis or treatment of a patient."
 
 
@@ -45,6 +47,12 @@ def summarise(case: Case, made: Maps, seconds: dict[str, float]) -> dict[str, An
     clinical = perfusion.clinical_summary(
         cbf=flow, cbv=maps.get("cbv", flow), tmax_s=maps["tmax"], brain=counted, spacing_mm=curves.spacing_mm
     )._asdict()
+    notes = list(curves.notes)
+    if "cbf" in maps and clinical["normal_cbf"] > _HIGHEST_CBF:
+        notes.append(
+            "CBF and CBV are too high by one factor, since the artery fills only a part of its voxels: read them"
+            " relative to normal tissue"
+        )
     if "cbf" not in maps:  # what needs no flow
         clinical = {key: clinical[key] for key in ("late_ml", "hypoperfusion_intensity_ratio", "smallest_cluster_ml")}
     voxel_ml = float(np.prod(curves.spacing_mm)) / 1000
@@ -75,7 +83,7 @@ def summarise(case: Case, made: Maps, seconds: dict[str, float]) -> dict[str, An
             "images_interpolated": int(case.inserted.sum()),
             "frame_order_source": case.attributes.get("frame_order_source"),
             "frame_times_source": case.attributes.get("frame_times_source"),
-            "notes": curves.notes,
+            "notes": notes,
         },
         "versions": {name: importlib.metadata.version(name) for name in ("tmax_jax", "jax", "numpy")}
         | {"commit": source_commit()},
@@ -130,6 +138,29 @@ def write(out: Path, case: Case, made: Maps, clock: Clock) -> dict[str, Any]:
     temporary.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
     temporary.replace(out / "summary.json")
     return summary
+
+
+def write_dicom(folder: Path, case: Case, made: Maps, perfusion_series: Series) -> None:
+    """Writes each map as a Parametric Map in the patient's own study: unlike all else it names the patient.
+
+    Args:
+      folder: made where it is not there.
+      case: whose maps they are.
+      made: of `prediction.predict`.
+      perfusion_series: of which the maps were made.
+
+    Raises:
+      DicomError: the series' headers name no study or frame of reference.
+    """
+    from tmax_jax.dicom import parametric_map as dicom  # here: highdicom is imported for nothing else
+
+    places = {int(z): frame for z, frame in zip(perfusion_series.z, perfusion_series.frames, strict=True)}
+    sources = dicom.read_sources([places[z] for z in sorted(places)])
+    affine, version = np.array(case.attributes["affine"]), importlib.metadata.version("tmax_jax")
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, (name, values) in enumerate(made.maps.items()):
+        by = dicom.Made(made.method, version, series_number=9000 + number)
+        dicom.parametric_map(values, name, affine, sources, by).save_as(folder / f"{name}.dcm")
 
 
 def print_summary(summary: dict[str, Any], console: Console) -> None:

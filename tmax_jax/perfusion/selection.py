@@ -36,7 +36,7 @@ def select_aif(
     """Finds the arterial input function automatically, always the same for the same scan.
 
     Of the curves with the largest areas the irregular ones are dropped; the rest are clustered by shape, twice, and the
-    cluster that comes first is averaged.
+    cluster that comes first is averaged. A clustering that leaves fewer than three voxels is not followed.
 
     Args:
       concentration: `[..., time]`, of one scan's voxels, dR2* in 1/s.
@@ -61,7 +61,8 @@ def select_aif(
     start = jnp.clip(jnp.asarray(arrival_frame).astype(jnp.int32) - _FRAMES_BEFORE, 0, frames - window)
     shapes = _unit_area(jax.lax.dynamic_slice_in_dim(chosen, start, window, axis=1))
     for _ in range(2):
-        kept = _earliest_cluster(shapes, kept)
+        earliest = _earliest_cluster(shapes, kept)
+        kept = jnp.where(jnp.sum(earliest) >= _LEAST_VOXELS, earliest, kept)  # a voxel or two are noise, not a cluster
     voxels = jnp.zeros(curves.shape[0], bool).at[jnp.where(kept, place, curves.shape[0])].set(True, mode="drop")
     return function_of_voxels(concentration, voxels.reshape(mask.shape), mask, dt=dt, arrival_frame=arrival_frame)
 
