@@ -9,7 +9,7 @@ import numpy as np
 
 from tmax_jax.cohort.mask import foreground_mask
 from tmax_jax.cohort.scan import Patient
-from tmax_jax.cohort.select import SECONDS, Rules, choose, find_unit, match_map
+from tmax_jax.cohort.select import SECONDS, Rules, choose, find_unit, match_map, unit_as_named
 from tmax_jax.cohort.store import Case, has_case, read_attributes, write_case
 from tmax_jax.dicom.assemble import read_stored, to_real
 from tmax_jax.dicom.frame_times import frame_times_s
@@ -140,6 +140,12 @@ def read_patient(patient: Patient, case_id: str, rules: Rules) -> tuple[Case | N
         attributes = {"maps": {"tmax": described}, "nan_count": described["nan_count"]}
     else:
         findings.append("no Tmax map: no target to learn")
+    for name, series in choice.further.items():
+        try:
+            maps[name], described = _read_map(series, perfusion)
+            attributes.setdefault("maps", {})[name] = described
+        except DicomError as error:  # no reason to lose the patient
+            findings.append(f"left out: map {name} ({error})")
     times_s, times_source = frame_times_s(perfusion.frames, perfusion.time)
     frame = perfusion.frames[0]
     attributes |= {
@@ -218,6 +224,17 @@ def _read_tmax(tmax: Series, perfusion: Series, target_unit: str) -> tuple[np.nd
     values, scale, not_finite = to_real(tmax, stored, missing, prefer_real_world=True)
     map_s = (values[..., 0].astype(np.float64) * (scale * SECONDS[unit])).astype(np.float32)
     return map_s, {"unit": "s", "stored_unit": unit, "nan_count": not_finite}
+
+
+def _read_map(series: Series, perfusion: Series) -> tuple[np.ndarray, dict[str, Any]]:
+    """Reads a map beside Tmax onto the perfusion's slices, in the unit that its header names."""
+    series = dataclasses.replace(series, z=match_map(series, perfusion), grid=perfusion.grid)
+    stored, missing, damaged = read_stored(series)
+    if missing.any():
+        raise DicomError(f"incomplete: {damaged[0] if damaged else 'a slice is missing'}")
+    values, scale, not_finite = to_real(series, stored, missing, prefer_real_world=True)
+    map_values = (values[..., 0].astype(np.float64) * scale).astype(np.float32)
+    return map_values, {"unit": unit_as_named(series), "nan_count": not_finite}
 
 
 def geometry_attributes(affine: np.ndarray) -> dict[str, Any]:
