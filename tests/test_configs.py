@@ -62,6 +62,11 @@ def batch_of(size: int, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
     }
 
 
+def further_maps(built: parts.Parts, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """The entries of a batch for maps beside Tmax."""
+    return {f"map_{target.name}": np.ones((2, *shape[:3]), np.float32) for target in built.task.further}
+
+
 def step_and_state(built: parts.Parts, shape: tuple[int, ...]) -> tuple[Any, Any]:
     """The jitted step of a config and what makes its state."""
     optimizer = built.optimizer(1)
@@ -88,9 +93,10 @@ def test_every_config_trains_a_step_at_full_size_on_paper(name):
     state = jax.eval_shape(make_state, jax.random.key(0))
     small = batch_of(built.shardings.batch_size, (1, 1, 1, 1))
     full = {"perfusion": shape, "mask": shape[:3], "tmax_s": shape[:3]}
+    full |= dict.fromkeys(further_maps(built, (1, 1, 1)), shape[:3])
     batch = {
         entry: jax.ShapeDtypeStruct((len(values), *full.get(entry, ())), values.dtype)
-        for entry, values in small.items()
+        for entry, values in (small | further_maps(built, (1, 1, 1))).items()
     }
     after, metrics = jax.eval_shape(step, state, batch)
     assert jax.tree.map(lambda a: (a.shape, a.dtype), after) == jax.tree.map(lambda a: (a.shape, a.dtype), state)
@@ -113,7 +119,7 @@ def test_every_config_trains_two_steps_at_a_small_size(path):
     fast = {"xla_backend_optimization_level": 0}
     state = jax.jit(make_state, compiler_options=fast, out_shardings=built.shardings.replicated)(jax.random.key(0))
     before = jax.device_get(state.params)
-    batch = put_batch(batch_of(2, SMALL_SIZE), built.shardings)
+    batch = put_batch(batch_of(2, SMALL_SIZE) | further_maps(built, SMALL_SIZE), built.shardings)
     state, _ = step(state, batch)
     state, metrics = step(state, batch)
     assert step._cache_size() == 1

@@ -46,6 +46,7 @@ def get_config() -> Config:
 
     config.target = ConfigDict()
     config.target.scale_s = 20.0  # seconds of Tmax that an output of 1 means; a sigmoid head ends there
+    config.target.further = ConfigDict()  # maps learnt beside Tmax: {"cbf": {"scale": 60.0, "weight": 1.0}}, see `Task`
     config.target.strip = True  # a predicted map is 0 outside the brain
 
     config.optimizer = ConfigDict()  # Adam

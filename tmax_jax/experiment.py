@@ -29,6 +29,7 @@ from tmax_jax.cohort.batches import (
 from tmax_jax.cohort.folds import Folds, make_folds, read_folds, write_folds
 from tmax_jax.cohort.store import list_cases
 from tmax_jax.defaults import Config
+from tmax_jax.further import require_maps, write_further
 from tmax_jax.input import device_batches, memory_in_use
 from tmax_jax.metrics import defined, sum_values
 from tmax_jax.parts import ExperimentError, Parts, build
@@ -140,6 +141,7 @@ def run_part(
     train_indices, scored_indices = cohort.indices(training), cohort.indices(scored)
     missing = config.data.missing_percent
     learnt_from = without_images(cohort, missing, seed=config.seed) if missing else cohort
+    require_maps(parts, cohort)
     folder = part_folder(workdir, name)
     folder.mkdir(parents=True, exist_ok=True)
     shardings = parts.shardings
@@ -209,6 +211,7 @@ def run_part(
     predict = functools.partial(predict_step, state)
     example = "holdout.npz" if name == FINAL else "example.npz"
     write_holdout(folder / example, cohort, int(scored_indices[0]), predict, shardings)
+    write_further(folder, config.name, number, state, parts, cohort, train_indices, scored_indices)
     predictors = {config.name: predict} | baselines.predictors(cohort, train_indices, parts.task, shardings)
     maps_s = {
         method: predict_maps(predictor, cohort, scored_indices, shardings) for method, predictor in predictors.items()

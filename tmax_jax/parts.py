@@ -16,7 +16,7 @@ from tmax_jax.models.pointwise import OneLayer, TwoLayer
 from tmax_jax.training.augment import OFF, Augmentation
 from tmax_jax.training.optimizer import OptimizerError, adam, learning_rate_schedule
 from tmax_jax.training.sharding import Shardings, make_shardings
-from tmax_jax.training.step import Loss, Task
+from tmax_jax.training.step import FurtherMap, Loss, Task
 
 
 class ExperimentError(ValueError):
@@ -57,7 +57,9 @@ def build(config: Config) -> Parts:
     _check_augmentation(config.augment)
     if not 0 <= config.ema_decay < 1:
         raise ExperimentError(f"config.ema_decay is {config.ema_decay}; it must be 0 (off) or below 1")
-    model = models.build(**config.model.to_dict())
+    further = _further(config.target.further.to_dict())
+    outputs = {"outputs": 1 + len(further)} if further else {}
+    model = models.build(**config.model.to_dict() | outputs)
     linear = isinstance(model, OneLayer | TwoLayer) and model.outputs == 1 and model.dtype == "float32"
     augmentation = Augmentation(**config.augment.to_dict())
     return Parts(
@@ -72,6 +74,7 @@ def build(config: Config) -> Parts:
             loss_unit_s=unit_s,
             fill_inserted=config.data.fill_inserted,
             max_inserted=max_inserted / 100,
+            further=further,
             channels=make_channels(config.data.inputs),
             target_weight=target_weight,
             penalty=make_penalty(model, consistency) if consistency else None,
@@ -86,6 +89,15 @@ def build(config: Config) -> Parts:
         and tuple(config.data.inputs) == ("signal",)
         and (target_weight, consistency) == (1, 0),
     )
+
+
+def _further(maps: dict[str, dict[str, float]]) -> tuple[FurtherMap, ...]:
+    for name, options in maps.items():
+        if not {"scale"} <= set(options) <= {"scale", "weight"} or not options["scale"] > 0:
+            raise ExperimentError(
+                f"config.target.further.{name} is {options}; it must have a scale above 0 and may have a weight"
+            )
+    return tuple(FurtherMap(name, **options) for name, options in maps.items())
 
 
 def _loss(name: str, **options: Any) -> Loss:

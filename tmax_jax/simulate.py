@@ -40,6 +40,7 @@ _TIME_KEY = flags.DEFINE_enum(
 )
 _NAN = flags.DEFINE_integer("map_nan", 0, "voxels of each map that hold NaN; it is then written as floats", 0)
 _UNIT = flags.DEFINE_enum("map_unit", "ms", ["ms", "s"], "of the map: ms is stored as 0..17199, s has a slope of 0.001")
+_MAPS = flags.DEFINE_list("maps", ["tmax"], "map series of each patient: tmax and any of cbf, cbv, mtt")
 _WORKERS = flags.DEFINE_integer("workers", os.cpu_count() or 1, "processes that write", 1, allow_override=True)
 
 VENDORS = (  # manufacturer, time key, rescale slope
@@ -47,6 +48,11 @@ VENDORS = (  # manufacturer, time key, rescale slope
     ("SIEMENS", "acquisition_number", 1.0),
     ("GE MEDICAL SYSTEMS", "instance_number", 1.0),
 )
+FURTHER_MAPS = {  # field of the phantom, series number, unit, rescale slope
+    "cbf": ("cbf", 101, "ml/100 g/min", 0.01),
+    "cbv": ("cbv", 102, "ml/100 g", 0.001),
+    "mtt": ("mtt_s", 103, "s", 0.001),
+}
 MODEL = "tmax_jax phantom"  # by which the converter knows simulated patients
 
 
@@ -64,6 +70,7 @@ class Options(NamedTuple):
     time_key: str = "vendor"
     map_nan: int = 0
     map_unit: str = "ms"
+    maps: tuple[str, ...] = ("tmax",)  # and any of `FURTHER_MAPS`
 
 
 def main(_: Sequence[str]) -> None:
@@ -85,7 +92,10 @@ def main(_: Sequence[str]) -> None:
         _TIME_KEY.value,
         _NAN.value,
         _UNIT.value,
+        tuple(_MAPS.value),
     )
+    if "tmax" not in options.maps or set(options.maps) - {"tmax", *FURTHER_MAPS}:
+        raise SimulateError(f"--maps={','.join(options.maps)} must be tmax and any of {', '.join(FURTHER_MAPS)}")
     console = cli.make_console()
     files = simulate_cohort(out, _PATIENTS.value, (z, y, x), frames, options, _WORKERS.value, console)
     console.print(
@@ -182,12 +192,17 @@ def write_patient(out: Path, number: int, phantom: Phantom, subject: Subject, op
     stored = np.clip(np.round(np.asarray(phantom.signal) / slope), 0, 4095).astype(np.uint16)
     rng = np.random.default_rng((options.seed, number, 1))
     slices, _, _, times = stored.shape
-    names = _file_names(out / "dicom", patient_id, {7: slices * times, 100: slices}, rng, shuffle=options.shuffle)
+    counts = {7: slices * times, 100: slices}
+    counts |= {FURTHER_MAPS[name][1]: slices for name in options.maps if name != "tmax"}
+    names = _file_names(out / "dicom", patient_id, counts, rng, shuffle=options.shuffle)
     lost = rng.choice(slices * times, round(options.missing_fraction * slices * times), replace=False)
     for index in lost:
         names[7][index] = None
     files = write_images(names[7], stored, perfusion)
     files += _write_map(names[100], phantom, shared, study, options, rng)
+    for name in options.maps:
+        if name != "tmax":
+            files += _write_further_map(names[FURTHER_MAPS[name][1]], name, phantom, shared, study)
     _write_truth(out / "truth.zarr", patient_id, phantom)
     return files
 
@@ -215,6 +230,26 @@ def _write_map(
         time_key="instance_number",
         descending=options.map_descending,
     )
+    return write_images(names, stored, header)
+
+
+def _write_further_map(
+    names: list[Path | None], name: str, phantom: Phantom, shared: dict[str, Any], study: str
+) -> int:
+    field, number, unit, slope = FURTHER_MAPS[name]
+    values = np.asarray(getattr(phantom, field))
+    header = SeriesHeader(
+        **shared,
+        seed_text=f"{study}: {name}",
+        series_number=number,
+        description=f"{name.upper()} [{unit}]",
+        manufacturer="tmax_jax",
+        image_type=("DERIVED", "SECONDARY", "PERFUSION", name.upper()),
+        slope=slope,
+        rescale_type=unit,
+        time_key="instance_number",
+    )
+    stored = np.clip(np.round(values / slope), 0, np.iinfo(np.uint16).max).astype(np.uint16)[..., None]
     return write_images(names, stored, header)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from rich.console import Console
 
@@ -26,9 +27,11 @@ from tmax_jax.parts import ExperimentError, Parts, build
 from tmax_jax.results.environment import describe_environment
 from tmax_jax.results.records import read_failures, read_json, write_json
 from tmax_jax.training.loop import TrainingError
+from tmax_jax.training.sharding import make_shardings, splittable_rows
 
 _SHARED = ("seed", "folds", "data.store", "data.holdout")  # entries that make folds: variants differ in others only
 _REASONS = (TrainingError, CohortError, ExperimentError, ModelError)  # of a variant, which stop no other
+_QUIET = Console(quiet=True)
 
 
 class Cell(NamedTuple):
@@ -165,12 +168,18 @@ def run_groups(sweep: Sweep, cells: Sequence[Cell], console: Console) -> None:
 def run_cell(sweep: Sweep, cell: Cell, console: Console) -> None:
     """Runs one cell to its scores, or to the record of why it has none."""
     config, parts = sweep.configs[cell.variant], sweep.parts[cell.variant]
-    bars = console if console.is_terminal else Console(quiet=True)  # five lines a fit would bury the cells
+    bars = console if console.is_terminal else _QUIET  # five lines a fit would bury the cells
     start = time.monotonic()
     try:
+        rows = _splittable_rows(parts.model, (1, *sweep.cohort.shape))
+        parts = parts._replace(shardings=make_shardings(config.batch_size, rows=rows))
         run_part(config, parts, sweep.cohort, sweep.folds, cell.part, sweep.folder / cell.variant, bars)
     except _REASONS as error:
         record_failure(sweep, cell, str(error), console)
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        record_failure(sweep, cell, "the device ran out of memory", console)
     else:
         write_json(sweep.cell_folder(cell) / "cost.json", {"seconds": time.monotonic() - start})
 
@@ -188,7 +197,7 @@ def _write_plan(sweep: Sweep, question: str, printed: Mapping[str, float]) -> No
     """Writes what a reader of the results cannot find in the run folders: order, question, and what networks cost."""
     path = sweep.folder / "sweep.json"
     costs = read_json(path)["costs"] if path.exists() else {}
-    shape = (1, *sweep.cohort.perfusion[0].shape)
+    shape = (1, *sweep.cohort.shape)
     for variant, parts in sweep.parts.items():
         if variant not in costs:
             costs[variant] = _cost(parts, shape)
@@ -208,7 +217,9 @@ def _cost(parts: Parts, shape: tuple[int, ...]) -> dict[str, Any]:
     }
 
 
-_measured = functools.cache(measure)  # variants often share a network
+# Variants often share a network.
+_measured = functools.cache(measure)
+_splittable_rows = functools.cache(splittable_rows)
 
 
 def _build(configs: Mapping[str, Config]) -> dict[str, Parts]:

@@ -5,7 +5,7 @@ needs no saved position.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,8 @@ class Cohort:
     frame_interval_s: np.ndarray  # float32 [case]
     spacing_mm: np.ndarray  # float32 [case, 3]: z, y, x
     data: str  # "phantom", "real" or "mixed"
+    maps: Mapping[str, tuple[np.ndarray, ...]] = dataclasses.field(default_factory=dict)  # the others that all have
+    map_units: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -91,6 +93,7 @@ def gather(cases: Sequence[Case], images: Sequence[np.ndarray]) -> Cohort:
       images: `[z, y, x, time]` a case, in real values, all of one shape and type.
     """
     kinds = {case.attributes["data"] for case in cases}
+    names = set.intersection(*(set(case.maps) for case in cases)) - {"tmax"}
     return Cohort(
         case_ids=tuple(case.case_id for case in cases),
         perfusion=images,
@@ -102,6 +105,8 @@ def gather(cases: Sequence[Case], images: Sequence[np.ndarray]) -> Cohort:
         frame_interval_s=np.array([frame_interval_s(case.attributes["frame_times_s"]) for case in cases], np.float32),
         spacing_mm=np.array([case.attributes["spacing_mm"] for case in cases], np.float32),
         data=kinds.pop() if len(kinds) == 1 else "mixed",
+        maps={name: tuple(case.maps[name] for case in cases) for name in sorted(names)},
+        map_units={name: cases[0].attributes.get("maps", {}).get(name, {}).get("unit", "") for name in sorted(names)},
     )
 
 
@@ -203,7 +208,7 @@ def take(cohort: Cohort, indices: np.ndarray) -> dict[str, np.ndarray]:
     Returns:
       `perfusion [case, z, y, x, time]` in the stored type, `inserted [case, z, time]`, `mask` and
       `tmax_s [case, z, y, x]`, `intensity_min`, `intensity_max`, `frame_interval_s` and `valid` (bool) `[case]`, and
-      `spacing_mm [case, 3]`.
+      `spacing_mm [case, 3]`; `map_<name> [case, z, y, x]` for the maps beside Tmax.
     """
     # Any real case will do where `valid` is False: one of the batch, since others may have to be read for it.
     place = np.where(indices == PADDING, max(indices.max(), 0), indices)
@@ -217,4 +222,4 @@ def take(cohort: Cohort, indices: np.ndarray) -> dict[str, np.ndarray]:
         "frame_interval_s": cohort.frame_interval_s[place],
         "spacing_mm": cohort.spacing_mm[place],
         "valid": indices != PADDING,
-    }
+    } | {f"map_{name}": np.stack([maps[i] for i in place]) for name, maps in cohort.maps.items()}

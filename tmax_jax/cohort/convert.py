@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tmax_jax.cohort.reading import Outcome, Reading, check_missing, convert_case
+from tmax_jax.cohort.reading import Outcome, Reading, ReadMap, check_missing, convert_case
 from tmax_jax.cohort.scan import Patient
-from tmax_jax.cohort.select import SECONDS, Rules, choose, find_unit, match_map
+from tmax_jax.cohort.select import SECONDS, Rules, choose, find_unit, match_map, unit_as_named
 from tmax_jax.dicom.assemble import read_stored, to_real
 from tmax_jax.dicom.frame_times import frame_times_s
 from tmax_jax.dicom.geometry import affine_ras
@@ -44,7 +44,13 @@ def read_patient(patient: Patient, rules: Rules) -> Reading:
     stored, inserted, damaged = read_stored(perfusion)
     check_missing(inserted, perfusion.slices, rules, tuple(damaged))  # before more work is put into it
     values, scale, not_finite = to_real(perfusion, stored, inserted)
-    tmax_s, unit, map_not_finite = _read_tmax(choice.tmax, perfusion, rules.target_unit)
+    findings = [*choice.findings, *perfusion.findings]
+    maps = {"tmax": _read_tmax(choice.tmax, perfusion, rules.target_unit)} if choice.tmax else {}
+    for name, series in choice.further.items():
+        try:
+            maps[name] = _read_map(series, perfusion)
+        except DicomError as error:  # no reason to lose the patient
+            findings.append(f"left out: map {name} ({error})")
     times_s, times_source = frame_times_s(perfusion.frames, perfusion.time)
     frame = perfusion.frames[0]
     return Reading(
@@ -62,22 +68,32 @@ def read_patient(patient: Patient, rules: Rules) -> Reading:
         field_strength_t=frame.field_strength_t,
         vendor=frame.manufacturer,
         model=frame.model,
-        tmax_s=tmax_s,
-        tmax_unit=unit,
-        not_finite=not_finite + map_not_finite,
-        findings=[*choice.findings, *perfusion.findings],
+        maps=maps,
+        not_finite=not_finite,
+        findings=findings,
         damaged=tuple(damaged),
     )
 
 
-def _read_tmax(tmax: Series | None, perfusion: Series, target_unit: str) -> tuple[np.ndarray | None, str, int]:
-    """Reads a map onto the perfusion's slices, in seconds; tells its unit, and how many values were not finite."""
-    if tmax is None:
-        return None, "", 0
-    tmax = dataclasses.replace(tmax, z=match_map(tmax, perfusion), grid=perfusion.grid)
+def _read_tmax(tmax: Series, perfusion: Series, target_unit: str) -> ReadMap:
+    """Reads the Tmax map, in seconds."""
     unit = find_unit(tmax, target_unit)
-    stored, missing, damaged = read_stored(tmax)
+    values, not_finite = _read_values(tmax, perfusion)
+    return ReadMap((values * SECONDS[unit]).astype(np.float32), "s", unit, not_finite)
+
+
+def _read_map(series: Series, perfusion: Series) -> ReadMap:
+    """Reads a map beside Tmax, in the unit that its header names."""
+    values, not_finite = _read_values(series, perfusion)
+    unit = unit_as_named(series)
+    return ReadMap(values.astype(np.float32), unit, unit, not_finite)
+
+
+def _read_values(series: Series, perfusion: Series) -> tuple[np.ndarray, int]:
+    """Reads a map onto the perfusion's slices, float64 `[z, y, x]`; and how many values were not finite."""
+    series = dataclasses.replace(series, z=match_map(series, perfusion), grid=perfusion.grid)
+    stored, missing, damaged = read_stored(series)
     if missing.any():
-        raise DicomError(f"the Tmax map {tmax.label} is incomplete: {damaged[0] if damaged else 'a slice is missing'}")
-    values, scale, not_finite = to_real(tmax, stored, missing, prefer_real_world=True)
-    return (values[..., 0].astype(np.float64) * (scale * SECONDS[unit])).astype(np.float32), unit, not_finite
+        raise DicomError(f"the map {series.label} is incomplete: {damaged[0] if damaged else 'a slice is missing'}")
+    values, scale, not_finite = to_real(series, stored, missing, prefer_real_world=True)
+    return values[..., 0].astype(np.float64) * scale, not_finite

@@ -18,7 +18,7 @@ import numpy as np
 
 from tmax_jax.cohort.nifti_image import open_image, read_sidecar, read_values, reorient, scanner_axes, sidecars_of
 from tmax_jax.cohort.places import CohortError
-from tmax_jax.cohort.reading import Outcome, Reading, convert_case
+from tmax_jax.cohort.reading import convert_case, Outcome, Reading, ReadMap
 from tmax_jax.cohort.select import SECONDS, Rules
 
 _TMAX = re.compile(r"t[_-]?max", re.IGNORECASE)
@@ -133,10 +133,9 @@ def read_nifti(patient: NiftiPatient, rules: Rules) -> Reading:
     times_s, times_source = _frame_times_s(sidecar, image, values.shape[-1], findings)
     if inserted.all() or not there.any():
         raise CohortError(f"{path.name}: every value is 0")
-    tmax_s, unit = None, ""
+    maps = {}
     if patient.tmax:
-        tmax_s, unit, map_nan_count = _read_tmax(patient, basis, affine, values.shape[:3], rules.target_unit)
-        nan_count += map_nan_count
+        maps["tmax"] = _read_tmax(patient, basis, affine, values.shape[:3], rules.target_unit)
     return Reading(
         values=values,
         scale=scale,
@@ -152,8 +151,7 @@ def read_nifti(patient: NiftiPatient, rules: Rules) -> Reading:
         field_strength_t=_number(sidecar, "MagneticFieldStrength", path),
         vendor=str(sidecar.get("Manufacturer", "")),
         model=str(sidecar.get("ManufacturersModelName", "")),
-        tmax_s=tmax_s,
-        tmax_unit=unit,
+        maps=maps,
         not_finite=nan_count,
         findings=findings,
     )
@@ -161,8 +159,8 @@ def read_nifti(patient: NiftiPatient, rules: Rules) -> Reading:
 
 def _read_tmax(
     patient: NiftiPatient, basis: np.ndarray, affine: np.ndarray, shape: Sequence[int], target_unit: str
-) -> tuple[np.ndarray, str, int]:
-    """Reads a map onto the perfusion's grid, in seconds; tells its unit, and how many values were not finite."""
+) -> ReadMap:
+    """Reads a map onto the perfusion's grid, in seconds."""
     path = patient.tmax[0]
     image = open_image(path)
     values, scale, nan_count = read_values(image, path)
@@ -184,7 +182,7 @@ def _read_tmax(
             ' "Units": "s" into its sidecar'
         )
     map_s = (values[..., 0].astype(np.float64) * (scale * SECONDS[unit])).astype(np.float32)
-    return map_s, unit, nan_count
+    return ReadMap(map_s, "s", unit, nan_count)
 
 
 def _frame_times_s(sidecar: dict[str, Any], image: Any, frames: int, findings: list[str]) -> tuple[list[float], str]:

@@ -4,7 +4,7 @@ import dataclasses
 import importlib.metadata
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,15 @@ class Outcome:
     notes: tuple[str, ...]
 
 
+class ReadMap(NamedTuple):
+    """One map of a patient."""
+
+    values: np.ndarray  # float32 [z, y, x]
+    unit: str
+    stored_unit: str  # of the files
+    not_finite: int  # values that were not, and are 0
+
+
 @dataclasses.dataclass(frozen=True)
 class Reading:
     """What DICOM or NIfTI files say of one patient."""
@@ -46,9 +55,8 @@ class Reading:
     field_strength_t: float | None
     vendor: str
     model: str  # of the scanner; not stored
-    tmax_s: np.ndarray | None  # float32 [z, y, x]
-    tmax_unit: str  # as it was stored
-    not_finite: int  # values of perfusion and map that were not, and are 0
+    maps: dict[str, ReadMap]  # by name; "tmax" is in seconds
+    not_finite: int  # values of the perfusion that were not, and are 0
     findings: list[str]
     damaged: tuple[str, ...] = ()  # files, by name: for the table, not for the store
 
@@ -177,11 +185,13 @@ def make_case(case_id: str, reading: Reading, rules: Rules, fingerprint: str = "
     check_missing(reading.inserted, reading.slices, rules, reading.damaged)
     values, inserted, scale = reading.values, reading.inserted, reading.scale
     findings = [*reading.findings, *_counted(reading, rules)]
-    maps, described = {}, {}
-    if reading.tmax_s is None:
+    maps = {name: one.values for name, one in reading.maps.items()}
+    described = {
+        name: {"unit": one.unit, "stored_unit": one.stored_unit, "nan_count": one.not_finite}
+        for name, one in reading.maps.items()
+    }
+    if "tmax" not in maps:
         findings.append("no Tmax map: no target to learn")
-    else:
-        maps, described = {"tmax": reading.tmax_s}, {"tmax": {"unit": "s", "stored_unit": reading.tmax_unit}}
     attributes = {
         **geometry_attributes(reading.affine),
         "maps": described,
@@ -197,7 +207,7 @@ def make_case(case_id: str, reading: Reading, rules: Rules, fingerprint: str = "
         "images_expected": reading.slices * inserted.shape[1],
         "intensity_min": scale * float(values.min(axis=(1, 2))[~inserted].min()),
         "intensity_max": scale * float(values.max(axis=(1, 2))[~inserted].max()),
-        "nan_count": reading.not_finite,
+        "nan_count": _not_finite(reading),
         "findings": findings,
         "data": "phantom" if PHANTOM_MODEL in reading.model else "real",
         "rules": dataclasses.asdict(rules),
@@ -218,9 +228,13 @@ def _counted(reading: Reading, rules: Rules) -> list[str]:
     if reading.slices > len(reading.inserted):
         lost = reading.slices - len(reading.inserted)
         findings.append(f"{lost} of {reading.slices} planned slices are missing at an end")
-    if reading.not_finite:
-        findings.append(f"{reading.not_finite} values were not finite and are 0")
+    if not_finite := _not_finite(reading):
+        findings.append(f"{not_finite} values were not finite and are 0")
     return findings
+
+
+def _not_finite(reading: Reading) -> int:
+    return reading.not_finite + sum(one.not_finite for one in reading.maps.values())
 
 
 def interpolate_missing(values: np.ndarray, inserted: np.ndarray, times_s: np.ndarray) -> None:

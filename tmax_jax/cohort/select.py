@@ -13,6 +13,9 @@ from tmax_jax.dicom.series import OFF_GRID, Overrides, Series, extend_slices, is
 SECONDS = {"s": 1.0, "ms": 0.001}
 _UNIT = re.compile(r"(?:^|[\s\[(_,])(ms|msec|s|sec|seconds|milliseconds)(?:$|[\s\])_,])", re.IGNORECASE)
 _TMAX = re.compile(r"t[\s_-]?max", re.IGNORECASE)
+FURTHER = ("cbf", "cbv", "mtt", "ttp")  # maps that are kept beside Tmax
+_FURTHER = re.compile(rf"(?:^|[^a-z])(?:r|rel)?({'|'.join(FURTHER)})(?:$|[^a-z])", re.IGNORECASE)
+_BRACKETS = re.compile(r"[\[(]([^\])]+)[\])]")
 _ORIENTATION_TOLERANCE = 1e-3
 
 
@@ -61,6 +64,7 @@ class Choice:
     perfusion: Series
     tmax: Series | None
     findings: list[str]
+    further: dict[str, Series]  # by name, of `FURTHER`
 
 
 def find_candidates(frames: Sequence[Frame], rules: Rules) -> list[Candidate]:
@@ -141,11 +145,27 @@ def choose(patient: Patient, rules: Rules) -> Choice:
             )
         if other.frames[0].shape == series.frames[0].shape:
             series = extend_slices(series, other.frames)
+    further = _further_maps(candidates)
+    taken = (series, other, *further.values())
     left = [candidate for candidate in candidates if candidate not in (perfusion, tmax)]
+    left = [candidate for candidate in left if not any(candidate.series is one for one in taken if one)]
     findings = [f"left out: {candidate.label}" for candidate in left]
     used = {frame.series_uid for frame in (*series.frames, *(other.frames if other else ()))}
     findings += [str(error) for error in patient.damaged if error.series_uid in used or not error.series_uid]
-    return Choice(series, other, findings)
+    return Choice(series, other, findings, further)
+
+
+def _further_maps(candidates: Sequence[Candidate]) -> dict[str, Series]:
+    """The series of one image a slice that are named as one of `FURTHER`, each name once; of two none is taken."""
+    named: dict[str, list[Series]] = {}
+    for candidate in candidates:
+        series = candidate.series
+        if candidate.role == "other" and series is not None and series.time.count == 1:
+            frame = series.frames[0]
+            texts = (*frame.image_type, frame.quantity, frame.description)
+            if found := next((match for text in texts if (match := _FURTHER.search(text))), None):
+                named.setdefault(found.group(1).lower(), []).append(series)
+    return {name: series[0] for name, series in named.items() if len(series) == 1}
 
 
 def _pick(candidates: Sequence[Candidate], role: str, name: str) -> Candidate | None:
@@ -257,3 +277,12 @@ def find_unit(tmax: Series, target_unit: str) -> str:
     raise DicomError(
         f"the unit of the Tmax map {tmax.label} is not in its header; say --target_unit=ms or --target_unit=s"
     )
+
+
+def unit_as_named(series: Series) -> str:
+    """Returns the unit of a map's values as its header words it; empty where it does not say."""
+    frame = series.frames[0]
+    if frame.real_world:
+        return frame.real_world[2]
+    found = _BRACKETS.search(frame.description)
+    return frame.rescale_type or (found.group(1) if found else "")

@@ -48,7 +48,51 @@ def holdout_montage(
     Raises:
       RecordError: the shapes differ, the mask is empty, or a value in the brain is not finite.
     """
-    _check(prediction_s, tmax_s, mask)
+    return map_montage(
+        prediction_s,
+        tmax_s,
+        mask,
+        spacing_mm=spacing_mm,
+        title=title,
+        data=data,
+        name="Tmax",
+        unit="s",
+        limits=TMAX_LIMITS_S,
+        error_limit=ERROR_LIMIT_S,
+    )
+
+
+def map_montage(
+    predicted: np.ndarray,
+    true: np.ndarray,
+    mask: np.ndarray,
+    *,
+    spacing_mm: Sequence[float],
+    title: str,
+    data: str,
+    name: str,
+    unit: str,
+    limits: tuple[float, float],
+    error_limit: float,
+) -> Figure:
+    """Draws a map of any kind as `holdout_montage` draws Tmax.
+
+    Args:
+      predicted: float32 `[z, y, x]`.
+      true: float32 `[z, y, x]`.
+      mask: bool `[z, y, x]`, True in the brain; the rest is not drawn.
+      spacing_mm: of z, y, x.
+      title: above the figure.
+      data: "phantom", "real" or "mixed".
+      name: of the map.
+      unit: of its values.
+      limits: of the colours of both maps.
+      error_limit: of those of their difference, either way.
+
+    Returns:
+      A figure of three blocks with the slices numbered from 1.
+    """
+    _check(predicted, true, mask)
     slices = mask.shape[0]
     columns = max(1, round(math.sqrt(slices * 2 / 3)))  # three such blocks side by side fill a wide page
     rows = math.ceil(slices / columns)
@@ -61,14 +105,14 @@ def holdout_montage(
     figure.suptitle(title, fontsize=13)
     axes = figure.subplots(1, 3)
     blocks = (
-        ("true Tmax", tmax_s, "turbo", TMAX_LIMITS_S, "Tmax (s)"),
-        ("predicted Tmax", prediction_s, "turbo", TMAX_LIMITS_S, "Tmax (s)"),
-        ("predicted - true", prediction_s - tmax_s, "RdBu_r", (-ERROR_LIMIT_S, ERROR_LIMIT_S), "error (s)"),
+        (f"true {name}", true, "turbo", limits, f"{name} ({unit})"),
+        (f"predicted {name}", predicted, "turbo", limits, f"{name} ({unit})"),
+        ("predicted - true", predicted - true, "RdBu_r", (-error_limit, error_limit), f"error ({unit})"),
     )
-    for ax, (name, values, colours, (low, high), label) in zip(axes, blocks, strict=True):
+    for ax, (heading, values, colours, (low, high), label) in zip(axes, blocks, strict=True):
         tiles = tile(np.where(mask, values, np.nan)[box], columns)
         image = ax.imshow(tiles, cmap=colours, vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
-        ax.set(title=name, xticks=[], yticks=[], facecolor=_OUTSIDE)
+        ax.set(title=heading, xticks=[], yticks=[], facecolor=_OUTSIDE)
         for index in range(slices):
             row, column = divmod(index, columns)
             corner = (column * width + 0.04 * width, row * height + 0.04 * height)

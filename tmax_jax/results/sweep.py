@@ -70,7 +70,8 @@ def finish_sweep(folder: Path, console: Console, *, publish: Path | None = None)
     for variant, reasons in results.failures.items():
         first = next(iter(reasons.values()))
         console.print(f"{variant} has no scores: {first}", markup=False, highlight=False)
-    console.print(f"{answer(results)}\n  {folder / 'index.html'}", markup=False, highlight=False, soft_wrap=True)
+    lines = [*answer(results), f"  {folder / 'index.html'}"]
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
     if publish:
         target = publish / results.name
         target.mkdir(parents=True, exist_ok=True)
@@ -136,7 +137,7 @@ def _model_rows(run: Run) -> list[CaseRow]:
     return [row for row in run.cases if row.method == run.cases[0].method]
 
 
-def answer(results: SweepResults) -> str:
+def answer(results: SweepResults) -> list[str]:
     """Says which variants beat the baseline, and whether one calls less healthy brain late at no cost in error."""
     found = results.comparisons
     told = {
@@ -151,7 +152,7 @@ def answer(results: SweepResults) -> str:
     less = told["whiteout"]["better"]
     at_no_cost = [variant for variant in less if variant not in told["mae_brain_s"]["worse"]]
     sentences.append(f"Less white-out without a greater absolute error: {_listed(at_no_cost)}.")
-    return " ".join(sentences)
+    return sentences
 
 
 def _names(found: Mapping[str, Comparison], verdict: str) -> list[str]:

@@ -142,12 +142,10 @@ def read_patients(runs: Mapping[str, Path], holdout: str, folds: int) -> list[Pa
     for name, file in list(files.items())[:_PATIENTS]:
         if not all((folder / file).exists() for folder in runs.values()):
             continue
-        predictions_s = {}
-        for variant, folder in runs.items():
-            with np.load(folder / file) as arrays:
-                predictions_s[variant] = arrays["prediction_s"]
-                shared = arrays["tmax_s"], arrays["mask"], arrays["spacing_mm"]
-        patients.append(Patient(name, *shared, predictions_s))
+        maps = {variant: dict(np.load(folder / file)) for variant, folder in runs.items()}
+        first = next(iter(maps.values()))
+        predictions_s = {variant: arrays["prediction_s"] for variant, arrays in maps.items()}
+        patients.append(Patient(name, first["tmax_s"], first["mask"], first["spacing_mm"], predictions_s))
     return patients
 
 

@@ -28,7 +28,7 @@ def page_html(
     costs: Mapping[str, Mapping[str, float]],
     failures: Mapping[str, Mapping[str, str]],
     printed: Mapping[str, float],
-    answer: str,
+    answer: Sequence[str],
     figures: Mapping[str, Path],
 ) -> str:
     """Joins what a sweep found to one page.
@@ -71,7 +71,7 @@ def page_html(
         origin=origin.get(data, ""),
         baseline=html.escape(baseline),
         cards=_cards(summaries[0], variants, len(failures)),
-        answer=html.escape(answer),
+        answer="".join(f"<li>{html.escape(sentence)}</li>" for sentence in answer),
         results=_table(["", *extra, *heads], rows),
         paired=_table(["", *heads], paired),
         figures="".join(_figure(caption, path) for caption, path in figures.items()),
@@ -207,7 +207,7 @@ figcaption { color: var(--soft); font-size: 12px; }
 </header>
 <main>
 <h2>Answer</h2>
-<p>$answer</p>
+<ul>$answer</ul>
 <h2>Scores</h2>
 <p>Mean ± standard deviation of the folds' means; each patient is scored once, by the network that did not train on
 them. Grey rows are what anyone scores without training.</p>

@@ -14,6 +14,7 @@ from jax.scipy.ndimage import map_coordinates
 Batch = dict[str, jax.Array]
 
 _MAPS = ("mask", "tmax_s")  # entries of a batch, [case, z, y, x], that move with the images
+_FURTHER = "map_"  # and those that begin so
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +52,7 @@ def augment(key: jax.Array, batch: Batch, augmentation: Augmentation) -> Batch:
     if augmentation == OFF:
         return batch
     case = {name: batch[name] for name in ("perfusion", "intensity_max", "inserted", *_MAPS) if name in batch}
+    case |= {name: values for name, values in batch.items() if name.startswith(_FURTHER)}
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(batch["perfusion"].shape[0]))
     return batch | jax.vmap(functools.partial(_vary, augmentation=augmentation))(keys, case)
 
@@ -58,7 +60,7 @@ def augment(key: jax.Array, batch: Batch, augmentation: Augmentation) -> Batch:
 def _vary(key: jax.Array, case: Batch, *, augmentation: Augmentation) -> Batch:
     """Varies one case. Each kind has a key of its own, so that turning one on leaves the others' draws as they are."""
     flip, turn, shift, scale, noise, drop = jax.random.split(key, 6)
-    perfusion, maps = case["perfusion"].astype(jnp.float32), {name: case[name] for name in _MAPS}
+    perfusion, maps = case["perfusion"].astype(jnp.float32), _maps_of(case)
     marks = {name: case[name] for name in ("inserted",) if name in case}
     if augmentation.flip_probability:
         flipped = jax.random.bernoulli(flip, augmentation.flip_probability)
@@ -84,6 +86,10 @@ def _vary(key: jax.Array, case: Batch, *, augmentation: Augmentation) -> Batch:
         perfusion = jnp.where(lost, 0, perfusion)  # as conversion fills an image that is missing
         marks = {name: inserted | lost[:, 0, 0] for name, inserted in marks.items()}
     return {"perfusion": perfusion, **maps, **marks}
+
+
+def _maps_of(case: Batch) -> Batch:
+    return {name: values for name, values in case.items() if name in _MAPS or name.startswith(_FURTHER)}
 
 
 def rotate(volume: jax.Array, angle_radians: jax.Array, *, nearest: bool = False) -> jax.Array:

@@ -24,6 +24,15 @@ TrainStep = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
+class FurtherMap:
+    """A map that is learnt beside Tmax, by an output of its own."""
+
+    name: str  # in the store, such as "cbf"
+    scale: float  # what an output of 1 stands for, in the map's unit
+    weight: float = 1.0  # of its loss; that of Tmax has 1
+
+
+@dataclasses.dataclass(frozen=True)
 class Task:
     """What the network sees and what its output means."""
 
@@ -34,6 +43,7 @@ class Task:
     loss_unit_s: float = 1.0  # seconds of Tmax that the loss counts as 1
     fill_inserted: bool = False  # images that were missing are interpolated in time; else zeros
     max_inserted: float = 1.0  # a slice of which a larger share of images was missing is not learnt from
+    further: tuple[FurtherMap, ...] = ()  # the network's outputs after the first, which is Tmax
     channels: Callable[[Batch], jax.Array] | None = None  # what the network sees instead of the signal
     target_weight: float = 1.0  # of the loss against the target; 0: no target is used
     penalty: Penalty | None = None
@@ -63,6 +73,13 @@ def network_input(batch: Batch, task: Task) -> jax.Array:
         low, high = (batch[name][:, None, None, None, None] for name in ("intensity_min", "intensity_max"))
         perfusion = (perfusion - low) / jnp.maximum(high - low, jnp.finfo(jnp.float32).tiny)
     return jnp.where(batch["mask"][..., None], perfusion, 0)
+
+
+def outputs_of(prediction: jax.Array, task: Task) -> list[jax.Array]:
+    """Splits what a network predicts into its maps, `[case, z, y, x]` each: Tmax, then the further ones."""
+    if not task.further:
+        return [prediction]
+    return [prediction[..., channel] for channel in range(1 + len(task.further))]
 
 
 def given_input(batch: Batch, task: Task) -> jax.Array:
@@ -165,11 +182,13 @@ def train_step(
             if task.max_inserted < 1:
                 counts = slices_that_count(batch["inserted"], task.max_inserted)[..., None, None]
                 where = jnp.broadcast_to(counts, batch["mask"].shape) if where is None else where & counts
-            per_case = loss(
-                prediction * (task.target_scale_s / task.loss_unit_s),
-                batch["tmax_s"] / task.loss_unit_s,
-                where=where,
-            )
+            factor = task.target_scale_s / task.loss_unit_s
+            tmax, *others = outputs_of(prediction, task)
+            per_case = loss(tmax * factor, batch["tmax_s"] / task.loss_unit_s, where=where)
+            for output, target in zip(others, task.further, strict=True):
+                # Counted as if it were a Tmax of the same size on its scale, so that one loss serves all maps.
+                true = batch[f"map_{target.name}"] * (factor / target.scale)
+                per_case += target.weight * loss(output * factor, true, where=where)
             if task.penalty:
                 per_case = task.target_weight * per_case + task.penalty(variables, seen, batch["mask"])
             mean = jnp.sum(jnp.where(batch["valid"], per_case, 0)) / jnp.maximum(jnp.sum(batch["valid"]), 1)
@@ -226,7 +245,7 @@ def make_predict_step(
 
     def predict_step(state: TrainState, batch: Batch) -> tuple[jax.Array, TmaxSums]:
         output: Any = model.apply(variables_of(state), network_input(batch, task), train=False)
-        return strip_and_score(output * task.target_scale_s, batch, task)
+        return strip_and_score(outputs_of(output, task)[0] * task.target_scale_s, batch, task)
 
     return jax.jit(
         predict_step,
