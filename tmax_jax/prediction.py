@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +15,8 @@ from rich.console import Console
 
 from tmax_jax.artery import Artery, read_artery
 from tmax_jax.chain import Curves, Options, classical_maps, find_curves
-from tmax_jax.cohort.convert import Outcome, read_patient
+from tmax_jax.cohort.convert import read_patient
+from tmax_jax.cohort.reading import Reading, TooFewError, make_case
 from tmax_jax.cohort.scan import Patient, list_files, scan
 from tmax_jax.cohort.select import Rules, choose, find_candidates
 from tmax_jax.cohort.store import Case, in_real_values, read_case
@@ -148,7 +149,7 @@ def read_dicom(folder: Path, rules: Rules) -> tuple[Case, Patient]:
     series = [series for series in find_candidates(patient.frames, rules) if series.role != "map"]
     frames = [frame for one in series for frame in one.frames]
     patient = Patient(patient.key, frames, patient.damaged, patient.unusable, patient.files)
-    return _complete(*read_patient(patient, _ID, rules)), patient
+    return _complete(lambda: read_patient(patient, rules), rules), patient
 
 
 def read_nifti(path: Path, rules: Rules) -> Case:
@@ -161,17 +162,18 @@ def read_nifti(path: Path, rules: Rules) -> Case:
     from tmax_jax.cohort import nifti  # here: nibabel is not wanted for DICOM
 
     if not path.is_dir():
-        return _complete(*nifti.read_nifti(nifti.NiftiPatient(_ID, path.parent, [path], []), _ID, rules))
+        return _complete(lambda: nifti.read_nifti(nifti.NiftiPatient(_ID, path.parent, [path], []), rules), rules)
     patients, _ = nifti.find_patients(path)
     if len(patients) != 1:
         raise PredictionError(f"{len(patients)} patients with a 4-D NIfTI image in {path}; name the image of one")
-    return _complete(*nifti.read_nifti(dataclasses.replace(patients[0], tmax=[]), _ID, rules))
+    return _complete(lambda: nifti.read_nifti(dataclasses.replace(patients[0], tmax=[]), rules), rules)
 
 
-def _complete(case: Case | None, outcome: Outcome) -> Case:
-    if case is None:
-        raise PredictionError("; ".join(outcome.notes))
-    return in_real_values(case)
+def _complete(read: Callable[[], Reading], rules: Rules) -> Case:
+    try:
+        return in_real_values(make_case(_ID, read(), rules))
+    except TooFewError as error:
+        raise PredictionError("; ".join(error.notes)) from error
 
 
 def predict(case: Case, model: str, *, artery: str, options: Options, clock: Clock) -> Maps:
