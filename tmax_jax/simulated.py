@@ -28,7 +28,7 @@ from tmax_jax.perfusion.parametric import tmax_s
 from tmax_jax.results.environment import describe_environment
 from tmax_jax.results.progress import FitProgress
 from tmax_jax.results.records import append_record, keep_records, write_json
-from tmax_jax.training.checkpoint import open_checkpoints, restore_epoch
+from tmax_jax.training.checkpoint import open_checkpoints, restore_epoch, start_from
 from tmax_jax.training.loop import fit
 from tmax_jax.training.state import TrainState, init_state, step_key, variables_of
 
@@ -175,6 +175,9 @@ def run(config: Config, workdir: Path, *, console: Console) -> None:
     make_state = functools.partial(init_state, built.model, optimizer, input_shape=(1, 1, 1, 1, CHANNELS))
     key = jax.random.key(config.seed)
     state = jax.jit(make_state, out_shardings=built.shardings.replicated)(key)
+    if config.start_from:
+        start = Path(config.start_from) / FOLDER / "checkpoints"
+        state = start_from(start, state, built.shardings.replicated)
     validation = jax.jit(draw)(jax.random.fold_in(key, _VALIDATION_KEY))
 
     def batches(_: int) -> Iterator[tuple[list[str], Any]]:
