@@ -37,7 +37,7 @@ from tmax_jax.perfusion.smoothing import smooth_similar
 from tmax_jax.perfusion.tiles import pearson, tile_phantom
 from tmax_jax.perfusion.variation import draw_motion
 from tmax_jax.results.calibration import calibration_figure, covered
-from tmax_jax.simulated import restore
+from tmax_jax.trained import load_estimator
 
 _CURVES = flags.DEFINE_integer("curves", 20000, "random curves a table row", 100)
 _OSIPI = flags.DEFINE_string("osipi", None, "the collection's dsc_data.csv; without it that table is left out")
@@ -304,7 +304,7 @@ def main(_: Sequence[str]) -> None:
     if "stages" in wanted:
         stages()
     if _RUN.value:
-        estimate = restore(Path(_RUN.value))
+        estimate = load_estimator(Path(_RUN.value))
         if "goals" in wanted:
             goals(estimate)
         if "volumes" in wanted:
