@@ -1,7 +1,7 @@
 """Scores the classical methods on simulated curves whose truth is known, and on the OSIPI reference cases.
 
   python benchmarks/accuracy.py --osipi=dsc_data.csv
-  python benchmarks/accuracy.py --run=runs/simulated-held_out --table=goals
+  python benchmarks/accuracy.py --run=runs/simulated-held_out --table=goals --table=volumes
 
 Tables: Tmax on random curves against two truths (the true delay; the method's own reading without noise), its bias
 by delay, the OSIPI cases, the phantom of tiles, what each optional stage is worth on a simulated patient, and, with a
@@ -37,14 +37,14 @@ from tmax_jax.perfusion.smoothing import smooth_similar
 from tmax_jax.perfusion.tiles import pearson, tile_phantom
 from tmax_jax.perfusion.variation import draw_motion
 from tmax_jax.results.calibration import calibration_figure, covered
-from tmax_jax.simulated import restore
+from tmax_jax.trained import load_estimator
 
 _CURVES = flags.DEFINE_integer("curves", 20000, "random curves a table row", 100)
 _OSIPI = flags.DEFINE_string("osipi", None, "the collection's dsc_data.csv; without it that table is left out")
 _SEED = flags.DEFINE_integer("seed", 0, "of everything that is random")
 _RUN = flags.DEFINE_string("run", None, "run folder of configs/simulated.py, as one more method and for the goals")
 _FIGURE = flags.DEFINE_string("figure", None, "PNG of the network's calibration to write")
-_TABLES = ("curves", "osipi", "tiles", "stages", "goals")
+_TABLES = ("curves", "osipi", "tiles", "stages", "goals", "volumes")
 _TABLE = flags.DEFINE_multi_enum("table", _TABLES, _TABLES, "which to print")
 _PATIENTS = flags.DEFINE_integer("patients", 16, "simulated patients whose volumes are compared", 2)
 _PER_SCAN = 250  # curves that share an artery
@@ -303,10 +303,12 @@ def main(_: Sequence[str]) -> None:
         tiles()
     if "stages" in wanted:
         stages()
-    if "goals" in wanted and _RUN.value:
-        estimate = restore(Path(_RUN.value))
-        goals(estimate)
-        volumes(estimate)
+    if _RUN.value:
+        estimate = load_estimator(Path(_RUN.value))
+        if "goals" in wanted:
+            goals(estimate)
+        if "volumes" in wanted:
+            volumes(estimate)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ frame interval and number of frames, and gives delay, classical Tmax, flow and t
     python -m tmax_jax.main --config=configs/simulated.py:filtered   held_out with a learned deconvolution (203,677)
     python -m tmax_jax.main --config=configs/simulated.py:regularised      held_out; estimates must give the curve too
     python -m tmax_jax.main --config=configs/simulated.py:self_supervised  held_out; they must, and no truth is used
-    python benchmarks/accuracy.py --run=runs/simulated-held_out --table=goals
+    python benchmarks/accuracy.py --run=runs/simulated-held_out --table=goals --table=volumes
 
 Parameters: plain 202,928, filtered 203,677, the others 204,296.
 """
@@ -37,13 +37,15 @@ def get_config(variant: str = "") -> defaults.Config:
             "dtype": "float32",
         }
     )
-    config.epochs = 40
+    config.epochs = 100
     config.optimizer.learning_rate = 2e-3
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_epochs = 1
     config.optimizer.clip_norm = 1.0
     config.simulation.scans = 63
-    config.simulation.ranges = ConfigDict({"delay_s": (-3.0, 13.0), "artery_share": (0.4, 1.0), "dispersed": 0.3})
+    config.simulation.ranges = ConfigDict(
+        {"delay_s": (-3.0, 13.0), "artery_share": (0.7, 1.0), "dispersed": 0.15, "shape": (2, 12)}
+    )
     return defaults.choose(config, variant, VARIANTS)
 
 

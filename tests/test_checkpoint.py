@@ -51,5 +51,5 @@ def test_another_network_is_refused_by_the_first_shape_that_differs(tmp_path):
 
 
 def test_a_run_that_was_not_trained_is_named(tmp_path):
-    with pytest.raises(CheckpointError, match=r"no checkpoints in .*train that run first"):
+    with pytest.raises(CheckpointError, match=r"holds no checkpoint; train that run first"):
         start_from(tmp_path / "missing", new_state(0), SHARDING)

@@ -66,7 +66,7 @@ def test_losses_load_nothing_but_jax():
 
 
 def test_config_dicts_are_read_by_experiment_alone():
-    may = {"experiment.py", "defaults.py", "main.py", "simulated.py", "sweep.py"}
+    may = {"experiment.py", "defaults.py", "main.py", "sweep.py"}
     readers = {
         path.relative_to(PACKAGE).as_posix()
         for path in FILES

@@ -2,6 +2,7 @@
 
 import functools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from tmax_jax.models.voxelwise import Estimate
 from tmax_jax.parts import ExperimentError
 from tmax_jax.perfusion.alignment import CHANNELS
 from tmax_jax.perfusion.curves import Ranges
+from tmax_jax.results.records import RecordError
+from tmax_jax.trained import load_estimator
 
 QUIET = Console(quiet=True)
 
@@ -34,6 +37,14 @@ def train(workdir: Path, epochs: int = 2) -> None:
     config = small_config(epochs)
     experiment.claim_workdir(config, workdir)
     simulated.run(config, workdir, console=QUIET)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps the compiled step, most of a small run's time, for the runs that repeat it."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("cache")))
+    yield
+    jax.config.update("jax_compilation_cache_dir", None)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +83,7 @@ def test_a_run_records_its_epochs_and_can_be_read_back(workdir):
     records = [json.loads(line) for line in (workdir / "final" / "metrics.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in records] == [1, 2]
     assert {"train_loss", "delay_mae_s", "classical_mae_s", "delay_coverage_90"} <= set(records[0])
-    estimate = simulated.restore(workdir)(np.zeros((2, 3, CHANNELS), np.float32))
+    estimate = load_estimator(workdir)(np.zeros((2, 3, CHANNELS), np.float32))
     assert estimate.delay_s.shape == (2, 3)
     assert bool((estimate.scales > 0).all())
 
@@ -83,7 +94,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(workdir, tmp_path):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"epochs": 2}))  # as if it had been killed after one
     train(tmp_path / "run", epochs=2)
     x = np.ones((5, CHANNELS), np.float32)
-    found, whole = (simulated.restore(folder)(x) for folder in (tmp_path / "run", workdir))
+    found, whole = (load_estimator(folder)(x) for folder in (tmp_path / "run", workdir))
     jax.tree.map(np.testing.assert_array_equal, found, whole)
 
 
@@ -105,6 +116,6 @@ def test_unknown_ranges_and_too_few_scans_are_named():
         simulated.draw_function(config)
 
 
-def test_a_folder_without_such_a_run_says_how_to_make_one(tmp_path):
-    with pytest.raises(ExperimentError, match=r"train one: --config=configs/simulated\.py"):
-        simulated.restore(tmp_path)
+def test_a_folder_without_a_run_is_named(tmp_path):
+    with pytest.raises(RecordError, match=str(tmp_path)):
+        load_estimator(tmp_path)

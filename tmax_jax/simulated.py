@@ -4,7 +4,6 @@ Reads the config's `simulation`, as `experiment.py` reads the rest: what is draw
 """
 
 import functools
-import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +13,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from ml_collections import ConfigDict
 from rich.console import Console
 
 from tmax_jax import parts
@@ -28,7 +26,7 @@ from tmax_jax.perfusion.parametric import tmax_s
 from tmax_jax.results.environment import describe_environment
 from tmax_jax.results.progress import FitProgress
 from tmax_jax.results.records import append_record, keep_records, write_json
-from tmax_jax.training.checkpoint import open_checkpoints, restore_epoch
+from tmax_jax.training.checkpoint import open_checkpoints, start_from
 from tmax_jax.training.loop import fit
 from tmax_jax.training.state import TrainState, init_state, step_key, variables_of
 
@@ -175,6 +173,9 @@ def run(config: Config, workdir: Path, *, console: Console) -> None:
     make_state = functools.partial(init_state, built.model, optimizer, input_shape=(1, 1, 1, 1, CHANNELS))
     key = jax.random.key(config.seed)
     state = jax.jit(make_state, out_shardings=built.shardings.replicated)(key)
+    if config.start_from:
+        start = Path(config.start_from) / FOLDER / "checkpoints"
+        state = start_from(start, state, built.shardings.replicated)
     validation = jax.jit(draw)(jax.random.fold_in(key, _VALIDATION_KEY))
 
     def batches(_: int) -> Iterator[tuple[list[str], Any]]:
@@ -209,37 +210,6 @@ def run(config: Config, workdir: Path, *, console: Console) -> None:
             )
     scores = make_validation(built.model, validation)(state)
     console.print(f"{workdir}: " + ", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
-
-
-def restore(workdir: Path) -> Callable[[jax.Array], Estimate]:
-    """Reads a network that was trained on simulated curves.
-
-    Args:
-      workdir: its run folder.
-
-    Returns:
-      A jitted function from channels `[..., CHANNELS]`, as `Aligned.channels` gives them, to estimates `[...]`.
-
-    Raises:
-      ExperimentError: the folder holds no finished epoch of such a run.
-    """
-    path = workdir / "config.json"
-    config = ConfigDict(json.loads(path.read_text())) if path.exists() else None
-    if config is None or config.data.source != "simulated":
-        raise parts.ExperimentError(
-            f"{workdir} is no run on simulated curves; train one: --config=configs/simulated.py"
-        )
-    built = parts.build(config)
-    optimizer = built.optimizer(config.simulation.steps_an_epoch)
-    make_state = functools.partial(init_state, built.model, optimizer, input_shape=(1, 1, 1, 1, CHANNELS))
-    with open_checkpoints(workdir / FOLDER / "checkpoints", score="train_loss") as checkpoints:
-        epoch = checkpoints.latest_step()
-        if epoch is None:
-            raise parts.ExperimentError(f"{workdir} has no finished epoch; repeat the command that started it")
-        template = jax.eval_shape(make_state, jax.random.key(0))
-        state = restore_epoch(checkpoints, epoch, template, built.shardings.replicated)
-    variables = variables_of(state)
-    return jax.jit(lambda channels: built.model.apply(variables, channels, train=False, method="estimate"))
 
 
 def draw_function(config: Config) -> Callable[[jax.Array], Curves]:

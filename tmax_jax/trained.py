@@ -12,11 +12,12 @@ import numpy as np
 from tmax_jax.cohort.batches import gather, take
 from tmax_jax.cohort.store import Case
 from tmax_jax.defaults import Config, get_config
+from tmax_jax.models.voxelwise import Estimate
 from tmax_jax.parts import ExperimentError, Parts, build
 from tmax_jax.results.records import RecordError, read_json
 from tmax_jax.training.checkpoint import restore_saved
 from tmax_jax.training.sharding import put_batch
-from tmax_jax.training.state import TrainState
+from tmax_jax.training.state import TrainState, variables_of
 from tmax_jax.training.step import make_predict_step
 
 
@@ -43,7 +44,7 @@ def load(run: Path) -> Trained:
     """
     config = read_config(run)
     folder = run / "final" / "checkpoints"
-    if not (run / "final" / "cases.csv").exists():
+    if config.data.source == "cohort" and not (run / "final" / "cases.csv").exists():
         raise RecordError(f"{run} has no finished final fit; run its command again to go on, with --fold=final or all")
     config.batch_size = 1
     parts = build(config)
@@ -98,3 +99,22 @@ def predict_tmax_s(trained: Trained, case: Case) -> np.ndarray:
             f" frames that it was trained on ({str(error).splitlines()[0]})"
         ) from error
     return np.asarray(jax.device_get(predicted_s))[0]
+
+
+def load_estimator(run: Path) -> Callable[[jax.Array], Estimate]:
+    """Loads a network that estimates delay, flow and transit time of single voxels.
+
+    Args:
+      run: its folder, such as runs/simulated.
+
+    Returns:
+      A jitted function from channels `[..., CHANNELS]`, as `Aligned.channels` gives them, to estimates `[...]`.
+
+    Raises:
+      RecordError: not a run folder, or the network gives a map alone.
+    """
+    trained = load(run)
+    if not hasattr(trained.parts.model, "estimate"):
+        raise RecordError(f"the network of {run} gives a map alone; one that estimates: --config=configs/simulated.py")
+    model, variables = trained.parts.model, variables_of(trained.state)
+    return jax.jit(lambda channels: model.apply(variables, channels, train=False, method="estimate"))

@@ -20,7 +20,7 @@ from tmax_jax.perfusion.signal import (
 )
 
 FAMILIES = ("exponential", "box", "linear", "gamma")  # of residue functions; `gamma` has a whole number as its shape
-LARGEST_SHAPE = 6
+LARGEST_SHAPE = 12  # that can be simulated
 _OVERSAMPLING = 4  # of the frames, for the convolution
 _ARTERIAL_VOXELS = 8  # whose mean is the measured artery
 _BLOOD_VISIBLE = 0.12  # of the blood's concentration: the signal of a pure vessel saturates
@@ -79,6 +79,7 @@ class Ranges(NamedTuple):
     dispersion_s: Range = (0.0, 4.5)
     dispersed: float = 0.5  # fraction of the curves that are dispersed at all
     families: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)  # relative weights
+    shape: tuple[int, int] = (2, 6)  # of the gamma family; the larger, the nearer to the box
 
 
 class Scan(NamedTuple):
@@ -192,7 +193,7 @@ def draw_scan(key: jax.Array, *, curves: int, frames: int, ranges: Ranges = Rang
         mtt_s=logarithmic(ranges.mtt_s, (curves,)),
         cbv=logarithmic(ranges.cbv, (curves,)),
         family=jax.random.categorical(next(keys), weights, shape=(curves,)),
-        shape=jax.random.randint(next(keys), (curves,), 2, LARGEST_SHAPE + 1),
+        shape=jax.random.randint(next(keys), (curves,), ranges.shape[0], ranges.shape[1] + 1),
         dispersion_s=jnp.where(dispersed, uniform(ranges.dispersion_s, (curves,)), 0.0),
     )
     earliest = jnp.minimum(ranges.delay_s[0], 0.0)

@@ -104,14 +104,11 @@ def start_from(folder: Path, state: TrainState, sharding: Sharding) -> TrainStat
     Raises:
       CheckpointError: the folder holds no checkpoint, or one of another network; the first difference is named.
     """
-    if not folder.exists():
-        raise CheckpointError(f"config.start_from: there are no checkpoints in {folder}; train that run first")
-    with open_checkpoints(folder, score="train_loss") as manager:
-        epoch = manager.latest_step()
-        if epoch is None:
-            raise CheckpointError(f"config.start_from: there is no finished epoch in {folder}; train that run first")
-        saved: Any = manager.restore(epoch, args=ocp.args.StandardRestore())
-    params = (saved.get("ema") or saved["params"]) if isinstance(saved, dict) else (saved.ema or saved.params)
+    try:
+        saved = restore_saved(folder, sharding)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"config.start_from: {error}; train that run first") from error
+    params = saved.ema or saved.params
     there, here = _shapes(params), _shapes(state.params)
     different = [name for name in sorted(there | here) if there.get(name) != here.get(name)]
     if different:
@@ -121,7 +118,6 @@ def start_from(folder: Path, state: TrainState, sharding: Sharding) -> TrainStat
             f" and {here.get(name, 'absent')} here ({len(different)} such). Give this config that run's config.model"
             " and config.data.inputs."
         )
-    params = jax.device_put(params, sharding)
     return dataclasses.replace(state, params=params, ema=jax.tree.map(jnp.copy, params) if state.ema else state.ema)
 
 
