@@ -18,7 +18,7 @@ import numpy as np
 
 from tmax_jax.cohort.nifti_image import open_image, read_sidecar, read_values, reorient, scanner_axes, sidecars_of
 from tmax_jax.cohort.places import CohortError
-from tmax_jax.cohort.reading import convert_case, Outcome, Reading, ReadMap
+from tmax_jax.cohort.reading import Outcome, Reading, ReadMap, convert_case
 from tmax_jax.cohort.select import SECONDS, Rules
 
 _TMAX = re.compile(r"t[_-]?max", re.IGNORECASE)
