@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 from matplotlib.figure import Figure
@@ -74,7 +75,7 @@ def draw(phantom: TilePhantom, found: dict[str, dict[str, np.ndarray]]) -> Figur
             ax.set(xticks=[], yticks=[], facecolor="0.15")
             title = label if name == "truth" else ""
             if not is_error and name != "truth":
-                title = f"r = {float(pearson(values[key], truth[key], where=phantom.scored)):.2f}"
+                title = f"r = {float(pearson(*map(jnp.asarray, (values[key], truth[key])), where=phantom.scored)):.2f}"
             if is_error:
                 title = f"mean error {float(np.mean(values[key], where=np.asarray(phantom.scored))):+.1f}"
             ax.set_title(title, fontsize=9)

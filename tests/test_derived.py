@@ -9,6 +9,14 @@ from tmax_jax.cohort.batches import trainable_cases
 from tmax_jax.cohort.derived import read_derived, write_derived
 from tmax_jax.cohort.store import CohortError, list_cases, read_attributes, read_case, write_case
 
+
+def derived(store):
+    """The derived map, which must be there, and its description."""
+    found = read_derived(store, "case-0001", "tmax_osvd")
+    assert found is not None
+    return found
+
+
 VALUES = np.random.default_rng(0).uniform(0, 10, head().mask.shape).astype(np.float32)
 
 
@@ -22,7 +30,7 @@ def store(request, tmp_path) -> str:
 def test_a_derived_map_comes_back_with_what_it_was_made_of(store):
     assert read_derived(store, "case-0001", "tmax_osvd") is None
     write_derived(store, "case-0001", "tmax_osvd", VALUES, {"unit": "s", "source": "abc"})
-    values, described = read_derived(store, "case-0001", "tmax_osvd")
+    values, described = derived(store)
     np.testing.assert_array_equal(values, VALUES)
     assert described == {"unit": "s", "source": "abc"}
 
@@ -52,7 +60,7 @@ def test_the_last_of_several_writers_stays_and_half_a_map_is_none(tmp_path):
     write_case(store, head())
     for factor in (1, 2):
         write_derived(store, "case-0001", "tmax_osvd", factor * VALUES, {"factor": factor})
-    values, described = read_derived(store, "case-0001", "tmax_osvd")
+    values, described = derived(store)
     np.testing.assert_array_equal(values, 2 * VALUES)
     assert described == {"factor": 2}
     (store / "case-0001" / "maps" / "tmax_osvd" / "zarr.json").unlink()  # as before the last write
@@ -65,7 +73,7 @@ def test_other_software_reads_it(tmp_path):
     write_derived(store, "case-0001", "tmax_osvd", VALUES, {"unit": "s"})
     array = zarr.open_array(store / "case-0001" / "maps" / "tmax_osvd", mode="r")
     np.testing.assert_array_equal(array[:], VALUES)
-    assert array.metadata.dimension_names == ("z", "y", "x")
+    assert array.metadata.to_dict()["dimension_names"] == ("z", "y", "x")
     assert array.attrs["unit"] == "s"
 
 

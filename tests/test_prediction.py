@@ -3,6 +3,7 @@
 import gzip
 import json
 import shutil
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -39,8 +40,12 @@ def make(out, model="csvd", *, kind="dicom_dir", place=None, case="", dicom_out=
     return json.loads((out / "summary.json").read_text())
 
 
+def load_nifti(path) -> Any:
+    return nibabel.load(path)
+
+
 def image(path):
-    return np.asarray(nibabel.load(path).dataobj).transpose(2, 1, 0)
+    return np.asarray(load_nifti(path).dataobj).transpose(2, 1, 0)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +58,7 @@ def out(tmp_path_factory):
 def test_every_map_is_written_with_its_unit_where_the_scanner_saw_it(out):
     stored = read_case(patients() / "cohort.zarr", CASE).attributes
     for name, unit in MAPS.items():
-        found = nibabel.load(out / f"{name}.nii.gz")
+        found = load_nifti(out / f"{name}.nii.gz")
         assert found.get_data_dtype() == np.float32
         assert json.loads((out / f"{name}.json").read_text())["Units"] == unit
         np.testing.assert_allclose(found.affine, np.array(stored["affine"])[:, [2, 1, 0, 3]], atol=1e-4)
@@ -115,6 +120,7 @@ def test_a_case_of_a_store_gives_the_maps_of_its_files(out, tmp_path):
 
 def test_nifti_gives_the_maps_of_the_files_that_it_was_made_of(out, tmp_path):
     case = read_case(patients() / "cohort.zarr", CASE, maps=())
+    assert case.perfusion is not None
     affine = np.array(case.attributes["affine"])[:, [2, 1, 0, 3]]
     scan_path = tmp_path / "perfusion.nii.gz"
     written = nibabel.Nifti1Image(case.perfusion.transpose(2, 1, 0, 3).astype(np.float32), affine)

@@ -33,6 +33,7 @@ def test_the_config_comes_back_as_it_was_and_older_runs_get_defaults(finished, t
 
 def test_a_scan_of_another_number_of_frames_is_refused(finished):  # noqa: F811
     case = read_case(store(), "case-0001", maps=())
+    assert case.perfusion is not None
     shorter = dataclasses.replace(case, perfusion=case.perfusion[..., :30], inserted=case.inserted[:, :30])
     with pytest.raises(ExperimentError, match=r"two_layer cannot take a scan of \(8, 16, 16, 30\)"):
         predict_tmax_s(load(finished), shorter)
