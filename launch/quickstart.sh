@@ -15,11 +15,11 @@ if [ ! -d "$OUT/phantom" ]; then
   python -m tmax_jax.simulate --out="$OUT/phantom.partial" --patients=20 --size=8,32,32,60 --shuffle
   mv "$OUT/phantom.partial" "$OUT/phantom"
 fi
-python -m tmax_jax.convert --dicom_dir="$OUT/phantom/dicom" --out="$OUT/cohort.zarr"
+python -m tmax_jax.convert --dicom_dir="$OUT/phantom/dicom" --out="$OUT/phantom/cohort.zarr"
 
 train() { # the name of a config, and its epochs
   python -m tmax_jax.main --config="configs/$1.py" --workdir="$OUT/$1" \
-    --config.data.store="$OUT/cohort.zarr" --config.folds=3 --config.epochs="$2"
+    --config.data.store="$OUT/phantom/cohort.zarr" --config.folds=3 --config.epochs="$2"
 }
 train one_layer 60
 train two_layer 100
