@@ -17,7 +17,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 from rich.console import Console
 
 from benchmarks.alternate import agree, save_ratios
@@ -112,6 +112,7 @@ def scores(folder: Path, network: str) -> list[Any]:
 
 def main(_: Sequence[str]) -> None:
     """Prints both times and their ratio."""
+    logging.set_verbosity(logging.WARNING)  # checkpoints say more than the results
     size = tuple(map(int, _SIZE.value))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
