@@ -129,10 +129,14 @@ def report(name: str, times: Mapping[str, np.ndarray], bound_s: float, bound: st
             ratio = seconds / times[ours]
             text += f"   {np.median(ratio):8.2f} ({ratio.min():.2f} to {ratio.max():.2f})"
         print(text, flush=True)
+    save_ratios(name, {f"{name}: {side}": float(np.median(times[side] / times[ours])) for side in others})
+
+
+def save_ratios(name: str, ratios: Mapping[str, float]) -> None:
+    """Leaves ratios for `check.py`."""
     RATIOS.mkdir(parents=True, exist_ok=True)
-    ratios = {f"{name}: {side}": round(float(np.median(times[side] / times[ours])), 3) for side in others}
-    path = RATIOS / f"{name.replace(' ', '_').replace(',', '')}.json"
-    path.write_text(json.dumps(ratios, indent=1) + "\n")
+    rounded = {what: round(ratio, 3) for what, ratio in ratios.items()}
+    (RATIOS / f"{name.replace(' ', '_')}.json").write_text(json.dumps(rounded, indent=1) + "\n")
 
 
 def read_bandwidth() -> float:

@@ -21,8 +21,8 @@ import numpy as np
 
 def torch_step(model_name, work, data, options):
     """Returns a function that does one step and gives its loss."""
-    import torch
-    from torch import nn
+    import torch  # pyright: ignore[reportMissingImports] (of another environment)
+    from torch import nn  # pyright: ignore[reportMissingImports]
 
     device = "cuda" if "cuda" in options else "cpu"
     weights = {name: torch.from_numpy(np.array(data[name])) for name in data.files if "/" in name}
@@ -115,7 +115,7 @@ def torch_step(model_name, work, data, options):
 def keras_step(model_name, work, data, options):
     """Returns a function that does one step and gives its loss."""
     import jax.numpy as jnp
-    import keras
+    import keras  # pyright: ignore[reportMissingImports]
 
     del options
     inputs = keras.Input(data["x"].shape[1:])
