@@ -117,7 +117,7 @@ def test_early_stopping_keeps_each_folds_best_epoch_and_the_final_fit_trains_as_
     assert min(best) < 10  # else nothing was stopped
 
 
-def test_nothing_is_compiled_after_the_first_epoch_of_a_fit(tmp_path, monkeypatch):
+def test_nothing_is_compiled_after_the_first_epoch_of_a_fit_on_one_device(tmp_path, monkeypatch):
     """One shape a step, the last batch included: three patients train, two a step."""
     compiled, after_epoch = [], []
 
@@ -131,7 +131,7 @@ def test_nothing_is_compiled_after_the_first_epoch_of_a_fit(tmp_path, monkeypatc
     jax.monitoring.register_event_duration_secs_listener(count)
     monkeypatch.setattr(experiment, "append_record", append)
     try:
-        experiment.run(small_config(epochs=4), tmp_path, part="0", console=QUIET)
+        experiment.run(small_config(epochs=4), tmp_path, part="0", mesh="data=1,space=1", console=QUIET)
     finally:
         jax.monitoring.unregister_event_duration_listener(count)
     assert len(compiled) > 0

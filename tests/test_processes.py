@@ -74,7 +74,10 @@ def assert_alike(found: Path, expected: Path) -> None:
     """To rounding: sums over devices have another order."""
     (leaves, scores), (expected_leaves, expected_scores) = result(found), result(expected)
     for name, leaf in expected_leaves.items():
-        np.testing.assert_allclose(leaves[name], leaf, rtol=1e-3, atol=1e-5, err_msg=name)
+        of_the_largest = 1e-4 * float(
+            np.max(np.abs(leaf))
+        )  # a moment near 0 is what larger gradients left of each other
+        np.testing.assert_allclose(leaves[name], leaf, rtol=1e-3, atol=1e-5 + of_the_largest, err_msg=name)
     for row, expected_row in zip(scores, expected_scores, strict=True):
         for name, value in expected_row.items():
             np.testing.assert_allclose(row[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
