@@ -92,7 +92,9 @@ def test_a_single_frame_has_an_interval_of_one_second():
 
 def test_images_taken_away_are_zeros_and_a_larger_share_holds_the_smaller(tmp_path):
     perfusion = np.ones((4, 2, 2, 25), np.uint16)
-    cohort = dataclasses.replace(read_cohort(tmp_path, fill(tmp_path)), perfusion=(perfusion, perfusion))
+    inserted = (np.zeros((4, 25), bool),) * 2
+    cohort = read_cohort(tmp_path, fill(tmp_path))
+    cohort = dataclasses.replace(cohort, perfusion=(perfusion, perfusion), inserted=inserted)
     lost = {}
     for percent in (0.0, 2.0, 20.0):
         holed = without_images(cohort, percent, seed=3)

@@ -1,5 +1,6 @@
 """Maps beside Tmax, from the scanner's series to scores: each keeps its unit, its channel and its patient."""
 
+import dataclasses
 import functools
 import tempfile
 from pathlib import Path
@@ -103,7 +104,7 @@ def test_the_loss_is_the_weighted_sum_over_maps_of_scaled_values():
     optimizer = built.optimizer(1)
     params = jax.tree.map(jnp.zeros_like, model.init(jax.random.key(0), jnp.zeros((1, 2, 4, 4, 5)), train=False))
     state = experiment.init_state(model, optimizer, jax.random.key(0), (1, 2, 4, 4, 5))
-    state = state.replace(params=params["params"])  # an untrained network of zeros predicts zeros
+    state = dataclasses.replace(state, params=params["params"])  # an untrained network of zeros predicts zeros
     step = make_train_step(model, optimizer, losses.squared_error, task, shardings)
     _, metrics = step(state, batch)
     expected = jnp.mean(batch["tmax_s"] ** 2) + 0.5 * (25 / 50 * 20) ** 2

@@ -45,7 +45,7 @@ def test_strengths_of_augmentation_are_entries_of_the_config():
 
 def loss_of(**loss):
     config = defaults.get_config()
-    config.loss = ConfigDict({"voxels": "brain", "unit_s": 1.0} | loss)
+    config.loss = ConfigDict(config.loss.to_dict() | loss)
     return build(config).loss
 
 

@@ -19,6 +19,7 @@ from tmax_jax import defaults
 def get_sweep():
     sweep = {"slow": one_layer.get_config(), "fast": one_layer.get_config()}
     sweep["fast"].optimizer.learning_rate = 0.1
+    sweep["fast"].optimizer.schedule = "cosine"  # cell by cell; linear networks at a constant rate go together
     return sweep
 
 
@@ -44,10 +45,13 @@ def test_an_override_reaches_all_variants_and_each_has_its_run_folder(tmp_path):
         assert '"epochs": 1,' in text
         assert f'"name": "{variant}"' in text
         assert (workdir / variant / "results.csv").exists()
-    assert "cell 4 of 4 · fast, fold 1" in result.stdout
-    assert "cell 2 of 2 · fast, final fit" in result.stdout
+    assert "cell 2 of 2 · fast, fold 1" in result.stdout
+    assert "cell 1 of 1 · fast, final fit" in result.stdout
     assert "paired differences" in result.stdout
-    assert (tmp_path / "docs" / "rates" / "results.csv").exists()
+    published = {path.name for path in (tmp_path / "docs" / "rates").iterdir()}
+    assert published >= {"README.md", "results.csv", "comparisons.csv", "costs.csv", "montage.png", "forest.png"}
+    assert "Which rate?" in (tmp_path / "docs" / "rates" / "README.md").read_text()
+    assert "<h2>Cost</h2>" in (workdir / "index.html").read_text()
 
 
 @pytest.mark.parametrize(

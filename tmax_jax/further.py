@@ -75,7 +75,7 @@ def write_further(
                 found = (values["mae_brain_s"], values["bias_brain_s"], values["ccc_brain"])  # in the map's unit
                 rows.append(MapRow(method, number, cohort.case_ids[case], target.name, unit, *found))
     first = int(scored[0])
-    arrays = {f"predicted_{key}": values[0] for key, values in predicted.items()}
+    arrays: dict[str, Any] = {f"predicted_{key}": values[0] for key, values in predicted.items()}
     arrays |= {f"true_{key}": cohort.maps[key][first] for key in predicted}
     np.savez_compressed(folder / "maps.npz", mask=cohort.mask[first], spacing_mm=cohort.spacing_mm[first], **arrays)
     write_map_rows(folder / "maps.csv", rows)

@@ -51,7 +51,7 @@ def get_sweep() -> dict[str, defaults.Config]:
     sweep = {}
     for variant, loss in LOSSES.items():
         config = pointwise.get_config()
-        config.loss = ConfigDict({"voxels": "brain", "unit_s": 1.0, **loss})
+        config.loss = ConfigDict({**config.loss.to_dict(), **loss})
         sweep[variant] = config
     return sweep
 

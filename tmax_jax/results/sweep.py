@@ -77,6 +77,7 @@ def finish_sweep(folder: Path, console: Console, *, publish: Path | None = None)
         target.mkdir(parents=True, exist_ok=True)
         for name in filter(lambda name: (folder / name).exists(), _PUBLISHED):
             shutil.copy(folder / name, target / name)
+        write_text(target / "README.md", readme(results))
         console.print(f"  {target}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -153,6 +154,34 @@ def answer(results: SweepResults) -> list[str]:
     at_no_cost = [variant for variant in less if variant not in told["mae_brain_s"]["worse"]]
     sentences.append(f"Less white-out without a greater absolute error: {_listed(at_no_cost)}.")
     return sentences
+
+
+def readme(results: SweepResults) -> str:
+    """Writes what a sweep asked, found and was made with, to stand beside its tables."""
+    first = next(iter(results.runs.values()))
+    made = read_json(first.folder / "environment.json")
+    kinds = ", ".join(dict.fromkeys(made["devices"]))
+    hours = sum(cost["seconds"] for cost in results.costs.values()) / 3600
+    lines = [
+        f"# {results.name}",
+        "",
+        results.question,
+        "",
+        *(f"- {sentence}" for sentence in answer(results)),
+        *(
+            f"- {variant} has no scores: {next(iter(reasons.values()))}"
+            for variant, reasons in results.failures.items()
+        ),
+        "",
+        f"{results.data.capitalize()} data, {results.summaries[0].patients} patients in {results.summaries[0].folds}"
+        f" folds; commit {made['commit']}, {len(made['devices'])} device(s) ({kinds}), {hours:.1f} h for all fits.",
+    ]
+    if results.printed:
+        lines += ["", "| variant | MSE, all voxels (ms²) | printed (stored units, other patients) |", "|---|---|---|"]
+        for row in results.summaries:
+            printed = f"{results.printed[row.method]:,}" if row.method in results.printed else ""
+            lines.append(f"| {row.method} | {row.values['mse_all_s2'].mean_over_folds * 1e6:,.0f} | {printed} |")
+    return "\n".join([*lines, "", "![The same patients, as each variant sees them](montage.png)", ""])
 
 
 def _names(found: Mapping[str, Comparison], verdict: str) -> list[str]:
