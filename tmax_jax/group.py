@@ -22,15 +22,15 @@ from rich.console import Console
 
 from tmax_jax import baselines
 from tmax_jax.classical import true_delays_s
-from tmax_jax.cohort.batches import PADDING, Cohort, batched, case_order, draw_cases, take, without_images
+from tmax_jax.cohort.batches import PADDING, Cohort, batched, case_order, take, without_images
 from tmax_jax.cohort.folds import Folds
 from tmax_jax.cohort.sigma_points import condense
 from tmax_jax.defaults import Config
-from tmax_jax.experiment import FINAL, SCORE, mean_scores, part_folder, write_holdout, write_scores
+from tmax_jax.fold import FINAL, SCORE, Split, part_folder, split_cases
 from tmax_jax.metrics import sum_values
 from tmax_jax.parts import Parts
 from tmax_jax.results.records import TRUE_DELAY, CaseRow, append_record, keep_records, read_cases, write_cases
-from tmax_jax.scoring import predict_maps, score_maps
+from tmax_jax.scoring import mean_scores, predict_maps, score_maps, write_example, write_scores
 from tmax_jax.training.checkpoint import open_checkpoints, restore_epoch, save_epoch
 from tmax_jax.training.group import make_group_epoch, make_group_init, make_group_predict, stack, unstack
 from tmax_jax.training.loop import not_finite
@@ -51,14 +51,6 @@ class Fit(NamedTuple):
     parts: Parts
     part: str  # number of a fold, or "final"
     workdir: Path  # of the run
-
-
-class Split(NamedTuple):
-    """Which patients a fit learns from and is scored on."""
-
-    number: int  # of the fold; the final fit comes after the last one
-    training: np.ndarray  # int64 [case], places in the cohort
-    scored: np.ndarray
 
 
 def make_groups(fits: Sequence[Fit]) -> list[list[int]]:
@@ -111,7 +103,7 @@ def run_group(fits: Sequence[Fit], cohort: Cohort, folds: Folds, console: Consol
       Why fits have no scores, by their places: a loss was not finite. The others go on without them.
     """
     shardings = make_shardings(len(fits))
-    splits = [_split(fit, cohort, folds) for fit in fits]
+    splits = [split_cases(fit.config, cohort, folds, fit.part) for fit in fits]
     with contextlib.ExitStack() as files:
         checkpoints = [
             files.enter_context(
@@ -241,7 +233,7 @@ def _write_results(
         fit, split = fits[i], splits[i]
         predict = functools.partial(predict_step, unstack(on_host, i))
         example = "holdout.npz" if fit.part == FINAL else "example.npz"
-        write_holdout(_folder(fit) / example, cohort, int(split.scored[0]), predict, parts.shardings)
+        write_example(_folder(fit) / example, cohort, int(split.scored[0]), predict, parts.shardings)
         maps_s = predict_maps(predict, cohort, split.scored, parts.shardings)
         first = scored.setdefault((*split.training.tolist(),), i)
         if first != i:
@@ -269,17 +261,6 @@ def _write_beside(fit: Fit, split: Split, maps_s: Sequence[np.ndarray | None], o
         ]
         rest = [row for row in read_cases(_folder(other) / name) if row.method != other.config.name]
         write_cases(_folder(fit) / name, own + rest)
-
-
-def _split(fit: Fit, cohort: Cohort, folds: Folds) -> Split:
-    if fit.part == FINAL:
-        number, training, scored = len(folds.validation), folds.training_cases, (folds.holdout,)
-    else:
-        number = int(fit.part)
-        training, scored = folds.split(number)
-    drawn = draw_cases(folds.training_cases, fit.config.data.patients, seed=fit.config.seed)
-    training = [case for case in training if case in drawn]
-    return Split(number, cohort.indices(training), cohort.indices(scored))
 
 
 def _folder(fit: Fit) -> Path:

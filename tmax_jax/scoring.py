@@ -1,15 +1,20 @@
 """Maps of patients and their scores: what every table is made of."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from rich.console import Console
 
+from tmax_jax.classical import tmax_estimates, true_delays_s
 from tmax_jax.cohort.batches import Cohort, batched
 from tmax_jax.input import device_batches
-from tmax_jax.metrics import METRICS, TmaxSums, map_values, sum_values
+from tmax_jax.metrics import METRICS, TmaxSums, defined, map_values, sum_values
+from tmax_jax.results.records import TRUE_DELAY, CaseRow, write_cases
+from tmax_jax.training import processes
 from tmax_jax.training.sharding import Shardings, fetch
 from tmax_jax.training.step import Predictor, Task, strip_and_score
 
@@ -76,3 +81,85 @@ def _scored(
 ) -> tuple[jax.Array, TmaxSums]:
     batch = {"tmax_s": tmax_s, "mask": mask, "spacing_mm": spacing_mm, "valid": jnp.ones(1, bool)}
     return strip_and_score(map_s, batch, task)
+
+
+def score(predictor: Predictor, cohort: Cohort, indices: np.ndarray, shardings: Shardings) -> list[dict[str, float]]:
+    """Predicts cases and scores each of them once, padding left out.
+
+    Args:
+      predictor: of a batch.
+      cohort: in memory.
+      indices: int64 `[case]`.
+      shardings: of a batch.
+
+    Returns:
+      The metrics of each case, in the order of `indices`, without those that need the maps on the host, such as
+      distances of surfaces: too slow for every epoch. `score_maps` has them all.
+    """
+    rows = []
+    places = batched(indices, shardings.batch_size)
+    for row, batch in zip(places, device_batches(cohort, places, shardings), strict=True):
+        values = sum_values(predictor(batch)[1])
+        rows += [{name: float(value[place]) for name, value in values.items()} for place in np.flatnonzero(row >= 0)]
+    return rows
+
+
+def mean_scores(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Returns each metric's mean over the patients for whom it is defined; one that is so for nobody is left out."""
+    by_metric = {metric: defined(metric, [row[metric] for row in rows]) for metric in rows[0]}
+    return {metric: float(np.mean(values)) for metric, values in by_metric.items() if values}
+
+
+def write_scores(
+    folder: Path,
+    number: int,
+    maps_s: Mapping[str, Sequence[np.ndarray | None]],
+    cohort: Cohort,
+    indices: np.ndarray,
+    store: str,
+    task: Task,
+    console: Console,
+) -> None:
+    """Scores maps, those of classical deconvolution beside them, and writes what marks a part as done.
+
+    Args:
+      folder: of the part.
+      number: of its fold.
+      maps_s: Tmax in seconds, `[z, y, x]` a case, by the method's name.
+      cohort: in memory.
+      indices: int64 `[case]`, the places of these cases.
+      store: of the cohort.
+      task: says whether maps are stripped.
+      console: for messages.
+    """
+    case_ids = [cohort.case_ids[index] for index in indices]
+    maps_s = {**maps_s, **tmax_estimates(store, case_ids, console)}
+
+    def rows(truth_s: Sequence[np.ndarray] | None) -> list[CaseRow]:
+        scores = {name: score_maps(maps, cohort, indices, task, truth_s=truth_s) for name, maps in maps_s.items()}
+        return [
+            CaseRow(name, number, case, values)
+            for name, of_method in scores.items()
+            for case, values in zip(case_ids, of_method, strict=True)
+        ]
+
+    delays_s = true_delays_s(store, case_ids)
+    if delays_s is not None:
+        write_cases(folder / TRUE_DELAY, rows(delays_s))
+    write_cases(folder / "cases.csv", rows(None))  # last: its presence says that the part is done
+
+
+def write_example(path: Path, cohort: Cohort, index: int, predict: Predictor, shardings: Shardings) -> None:
+    """Writes a patient's predicted and true map, for the figures."""
+    row = batched(np.array([index]), shardings.batch_size)[0]
+    prediction_s, _ = predict(next(device_batches(cohort, row[None], shardings)))
+    prediction_s = fetch(prediction_s)[0]
+    if not processes.is_writer():
+        return
+    np.savez_compressed(
+        path,
+        prediction_s=prediction_s,
+        tmax_s=cohort.tmax_s[index],
+        mask=cohort.mask[index],
+        spacing_mm=cohort.spacing_mm[index],
+    )

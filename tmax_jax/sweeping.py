@@ -19,7 +19,8 @@ from tmax_jax.cohort.batches import Cohort, read_cohort, trainable_cases
 from tmax_jax.cohort.folds import Folds
 from tmax_jax.cohort.store import CohortError, list_cases
 from tmax_jax.defaults import Config
-from tmax_jax.experiment import FINAL, claim_workdir, draw_folds, part_folder, run_part
+from tmax_jax.experiment import claim_workdir, draw_folds
+from tmax_jax.fold import FINAL, part_folder, run_part
 from tmax_jax.group import Fit, make_groups, run_group
 from tmax_jax.models import ModelError
 from tmax_jax.models.describe import measure
