@@ -114,8 +114,8 @@ def order_series(frames: Sequence[Frame], overrides: Overrides = Overrides()) ->
     time = order_in_time(frames, z, grid.count, time_key=overrides.time_key, n_times=overrides.n_times)
     if grid.count * time.count > MAX_IMAGES:
         raise DicomError(
-            f"the headers claim {time.count} time points of {grid.count} slices, and {len(frames)} images are there; say"
-            " how many there are with --n_times"
+            f"the headers claim {time.count} time points of {grid.count} slices, and {len(frames)} images are there;"
+            " say how many there are with --n_times"
         )
     findings = [*time.warnings, *sorted({frame.note for frame in frames} - {""})]
     if repeated:
