@@ -12,6 +12,7 @@ from pydicom.uid import UID
 from tests.dicom_dev import scan
 from tests.dicom_files import one_image, read_all, read_folder, saved
 from tmax_jax.dicom.assemble import read_stored, to_real
+from tmax_jax.dicom.frame_times import frame_times_s
 from tmax_jax.dicom.header import DamagedError, DicomError
 from tmax_jax.dicom.series import Overrides, Series, is_tmax, order_series
 
@@ -141,6 +142,49 @@ def test_a_second_dimension_is_refused_unless_it_is_named(tmp_path):
     assert series.time.key == "TemporalPositionIndex, then label"
     assert "images are of CONTROL and LABEL, interleaved in time" in series.findings
     assert_in_place(series)
+
+
+@pytest.mark.parametrize("order", ["zt", "tz"])
+@pytest.mark.parametrize("indexed", [True, False])
+def test_the_parts_of_an_object_that_was_split_count_their_frames_together(tmp_path, order, indexed):
+    places, cut = lattice(order), 5
+    for number, part in enumerate((places[:cut], places[cut:])):
+        dataset = enhanced(part, None if indexed else lambda z, t: {"StackID": "1"})
+        dataset.ConcatenationUID, dataset.InConcatenationNumber = "1.2.9", number + 1
+        dataset.ConcatenationFrameOffsetNumber, dataset.SOPInstanceUID = number * cut, f"1.2.9.{number}"
+        dataset.save_as(tmp_path / f"part{number}")
+    assert_in_place(order_series(read_folder(tmp_path)))
+
+
+def test_an_object_a_slice_counts_times_by_its_frames(tmp_path):
+    for z in range(SLICES):
+        dataset = enhanced([(z, t) for t in range(TIMES)], lambda z, t: {"StackID": "1"})
+        dataset.SOPInstanceUID = f"1.2.{z}"
+        dataset.save_as(tmp_path / f"object{z}")
+    series = order_series(read_folder(tmp_path))
+    assert series.time.key == "frame of an object a slice"
+    assert_in_place(series)
+
+
+def test_an_offset_in_time_orders_frames_and_is_their_time(tmp_path):
+    dataset = enhanced(lattice(), lambda z, t: {"StackID": "1"})
+    for (_, t), frame in zip(lattice(), dataset.PerFrameFunctionalGroupsSequence, strict=True):
+        frame.TemporalPositionSequence = Sequence([item(TemporalPositionTimeOffset=1.7 * t)])
+    series = ordered(saved(tmp_path, dataset))
+    assert series.time.key == "TriggerTime"
+    assert_in_place(series)
+    np.testing.assert_allclose(frame_times_s(series.frames, series.time)[0], 1.7 * np.arange(TIMES))
+
+
+@pytest.mark.parametrize("lost", [[0], [5], [11], [2, 7]])
+def test_frames_that_a_cut_off_object_lacks_are_holes_where_they_belong(tmp_path, lost):
+    kept = [place for number, place in enumerate(lattice("tz")) if number not in lost]
+    series = order_series(ordered(saved(tmp_path, enhanced(kept))).frames, Overrides(time_key="TemporalPosition"))
+    missing = {place for number, place in enumerate(lattice("tz")) if number in lost}
+    assert set(series.holes()) == missing
+    stored, _, _ = read_stored(series)
+    for z, t in kept:
+        np.testing.assert_array_equal(stored[z, :, :, t], STORED[z, t])
 
 
 def test_one_object_a_time_with_one_lost_keeps_its_gap(tmp_path):

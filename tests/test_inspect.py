@@ -93,6 +93,26 @@ def test_the_store_holds_the_values_of_the_reference(name, tmp_path):
         assert hashlib.sha256(stored.tobytes()).hexdigest() == layout["sha256"]
 
 
+@pytest.mark.parametrize("name", [name for name in REFERENCED if name not in FOUR_D])
+def test_a_scan_of_one_time_is_stored_when_its_series_is_named(name, tmp_path):
+    folder, reference = dicom_dev.scan(name)
+    [series] = inspected(folder)["patients"][0]["series"]
+    rules = Rules(perfusion_series=series["description"] or f"{series['number']:g}")
+    [outcome], _ = convert_cohort(folder, tmp_path / "c.zarr", rules, 1, Console(quiet=True))
+    assert outcome.status == "converted"
+    case, layout = read_case(tmp_path / "c.zarr", outcome.case_id, maps=()), reference["dicom_layout"]
+    assert case.perfusion is not None
+    affine = np.array(case.attributes["affine"])[:, [1, 2, 0, 3]]
+    np.testing.assert_allclose(affine, layout["affine_RAS_of_(row,col,slice)"], atol=1e-3)
+    slope, intercept = series["rescale"]["slope"], series["rescale"]["intercept"]
+    if isinstance(slope, list):  # another one in every slice: the values are real, and no factor gives the stored ones
+        assert list(case.perfusion.transpose(1, 2, 0, 3).shape) == layout["shape"]
+        return
+    stored = np.round((case.perfusion.astype(np.float64) - intercept) / slope).transpose(1, 2, 0, 3)
+    stored = np.ascontiguousarray(stored.astype(layout["dtype"]))
+    assert hashlib.sha256(stored.tobytes()).hexdigest() == layout["sha256"]
+
+
 def test_one_acquisition_exported_in_two_ways_is_one_array():
     shas = {
         inspected(dicom_dev.scan(name)[0])["patients"][0]["series"][0]["stored_sha256"]

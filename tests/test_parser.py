@@ -1,5 +1,7 @@
 """The parser of headers: cut anywhere it says so, and layouts that it remembers change nothing."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from tmax_jax.dicom.parser import BrokenError, CutError, parse_elements, parse_m
 from tmax_jax.dicom.tags import WANTED
 
 
-def outcome(data: bytes) -> object:
+def outcome(data: bytes) -> tuple[Any, dict[int, Any]]:
     elements: dict = {}
     try:
         return parse_elements(data, parse_meta(data, 132)[0], "<", elements), elements

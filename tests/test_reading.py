@@ -1,11 +1,14 @@
 """What was read becomes a case: counts, places of holes, attributes, whatever the files were."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from tmax_jax.cohort.reading import (
     Outcome,
     Reading,
+    ReadMap,
     TooFewError,
     check_missing,
     convert_case,
@@ -13,7 +16,7 @@ from tmax_jax.cohort.reading import (
     interpolate_missing,
 )
 from tmax_jax.cohort.select import Rules
-from tmax_jax.cohort.store import CohortError, list_cases, read_case
+from tmax_jax.cohort.store import CohortError, has_case, list_cases, read_case
 
 
 def reading(**changes: object) -> Reading:
@@ -25,14 +28,15 @@ def reading(**changes: object) -> Reading:
     affine = np.diag([5.0, 2.0, 2.0, 1.0])[[2, 1, 0, 3]]
     said = {"echo_time_ms": 30.0, "repetition_time_ms": 1500.0, "field_strength_t": 3.0, "vendor": "v", "model": "m"}
     order = {"order_source": "key", "order_rejected": {"other": "repeats"}, "times_source": "clock"}
-    tmax = {"tmax_s": np.ones((3, 8, 8), np.float32), "tmax_unit": "ms"}
+    maps = {"maps": {"tmax": ReadMap(np.ones((3, 8, 8), np.float32), "s", "ms", 0)}}
     fields = {"values": values, "scale": 1.5, "inserted": inserted, "slices": 3, "affine": affine, "not_finite": 0}
-    fields |= {"times_s": 1.5 * np.arange(20), "findings": [], **said, **order, **tmax}
+    fields |= {"times_s": 1.5 * np.arange(20), "findings": [], **said, **order, **maps}
     return Reading(**(fields | changes))  # pyright: ignore[reportArgumentType] (by name)
 
 
-def convert(store: str, read: object, fingerprint: str = "f", **rules: object) -> Outcome:
-    return convert_case(store, "case-0001", fingerprint, Rules(**rules), 60, read)  # pyright: ignore[reportArgumentType]
+def convert(store: str, read: Callable[[], Reading], fingerprint: str = "f", **rules: object) -> Outcome:
+    given = Rules(**rules)  # pyright: ignore[reportArgumentType] (by name)
+    return convert_case(store, "case-0001", fingerprint, given, 60, read)
 
 
 def test_a_case_tells_what_was_measured_and_what_is_missing():
@@ -66,7 +70,9 @@ def test_too_many_missing_images_drop_the_patient_and_errors_refuse_it():
         raise CohortError("no map")
 
     assert convert(store, fails) == Outcome("case-0001", "refused", 60, 0, ("no map",))
-    assert not list_cases(store) if convert(store, reading).status == "dropped" else list_cases(store)
+    assert not has_case(store, "case-0001")
+    assert convert(store, reading).status == "converted"
+    assert list_cases(store) == ["case-0001"]
 
 
 def test_the_papers_limit_is_72_of_1440_images():

@@ -11,7 +11,7 @@ from tmax_jax.dicom.assemble import read_stored, to_real
 from tmax_jax.dicom.geometry import affine_ras
 from tmax_jax.dicom.header import DicomError
 from tmax_jax.dicom.pixels import read_pixels
-from tmax_jax.dicom.series import Series, extend_slices, is_tmax, order_series, split_series
+from tmax_jax.dicom.series import Overrides, Series, extend_slices, is_tmax, order_series, split_series
 
 CLASSIC = (
     "ge_classic_instanceonly_15x10",
@@ -177,3 +177,13 @@ def test_series_are_split_by_their_uid_and_named_by_their_headers():
     assert not is_tmax(order_series(one_time))
     assert is_tmax(order_series([frame._replace(description="rapid_TMax") for frame in one_time]))
     assert not is_tmax(order_series([frame._replace(description="Tmax source") for frame in frames]))
+
+
+@pytest.mark.parametrize("n_times", [0, 3])
+def test_row_04_an_absurd_number_of_times_takes_no_memory_and_can_be_overridden(n_times):
+    frames = [frame._replace(temporal_positions=2.0**31) for frame in read(scan("philips_classic_timefastest_9x3")[0])]
+    if n_times:
+        assert order_series(frames, Overrides(n_times=n_times)).expected == 27
+        return
+    with pytest.raises(DicomError, match="claim 2147483648 time points of 9 slices, and 27 images are there"):
+        order_series(frames)

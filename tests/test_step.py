@@ -4,6 +4,7 @@ import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -202,7 +203,9 @@ def test_missing_images_can_be_filled_or_their_slices_left_out():
         )[1]
         return float(metrics["loss"]), float(metrics["grad_norm"])
 
-    full = batch | {"perfusion": np.asarray(fill_inserted(batch["perfusion"].astype(np.float32), inserted))}
+    full = batch | {
+        "perfusion": np.asarray(fill_inserted(*map(jnp.asarray, (batch["perfusion"].astype(np.float32), inserted))))
+    }
     filling = dataclasses.replace(TASK, fill_inserted=True)
     np.testing.assert_allclose(loss(batch, filling), loss(full, TASK), rtol=1e-5)
     assert loss(batch, filling) != loss(batch, TASK)

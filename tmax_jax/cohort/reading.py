@@ -159,7 +159,7 @@ def describe_holes(missing: np.ndarray, slices: int) -> str:
       '1 slices at an end, slice 0, slice 1 at time 2'
     """
     whole_slices, whole_times = missing.all(axis=1), missing.all(axis=0)
-    single = missing & ~whole_slices[:, None] & ~whole_times
+    single = missing & ~np.expand_dims(whole_slices, 1) & ~whole_times
     parts = [f"{slices - len(missing)} slices at an end"] if slices > len(missing) else []
     parts += [f"slice {z}" for z in np.flatnonzero(whole_slices)] + [f"time {t}" for t in np.flatnonzero(whole_times)]
     parts += [f"slice {z} at time {t}" for z, t in np.argwhere(single).tolist()]

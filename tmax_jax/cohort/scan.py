@@ -1,5 +1,6 @@
 """A folder of DICOM files to patients: found by the files' headers, whatever the folders are called."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -191,5 +192,6 @@ def write_private(path: Path, content: Mapping[str, Any]) -> None:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
         temporary.rename(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise CohortError(f"{path} cannot be written ({error.strerror}); make room, or choose another --out") from error

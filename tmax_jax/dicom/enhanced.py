@@ -14,6 +14,7 @@ from tmax_jax.dicom.tags import KEYWORDS
 _PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
 _MERGED = (  # functional groups, each a sequence of one item
     "FrameContentSequence",
+    "TemporalPositionSequence",
     "PlanePositionSequence",
     "PlaneOrientationSequence",
     "PixelMeasuresSequence",
@@ -57,6 +58,7 @@ def read_enhanced(header: Header, found: Object) -> list[Frame]:
         for item in header.items("DimensionIndexSequence")
         for tag in item.tags("DimensionIndexPointer")[:1]
     )
+    offset = int(header.number("ConcatenationFrameOffsetNumber") or 0)  # of a part of an object in several files
     frames = []
     for index, group in enumerate(groups):
         merged = Header({**common, **_merge(group)}, header.endian)
@@ -64,7 +66,7 @@ def read_enhanced(header: Header, found: Object) -> list[Frame]:
             frame = make_frame(merged, found, index=index, frames=number)
         except DicomError as error:
             raise type(error)(str(error).replace(":", f" frame {index + 1}:", 1)) from error
-        frames.append(frame._replace(dimensions=dimensions))
+        frames.append(frame._replace(dimensions=dimensions, frame_number=offset + index + 1))
     return frames
 
 

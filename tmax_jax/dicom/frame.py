@@ -31,6 +31,7 @@ _OF_ONE_IMAGE = (
     "DimensionIndexValues",
     "InStackPositionNumber",
     "TriggerTime",
+    "TemporalPositionTimeOffset",
     "AcquisitionDate",
     "AcquisitionTime",
     *_MOMENTS,
@@ -83,7 +84,7 @@ def make_frame(header: Header, found: Object, *, index: int = 0, frames: int = 1
         instance_number=header.number("InstanceNumber"),
         temporal_position=_first(header, "TemporalPositionIdentifier", "TemporalPositionIndex"),
         acquisition_number=_first(header, "FrameAcquisitionNumber", "AcquisitionNumber"),
-        trigger_time_ms=header.number("TriggerTime"),
+        trigger_time_ms=_trigger_time_ms(header),
     )
 
 
@@ -204,6 +205,11 @@ def _real_world(header: Header) -> tuple[tuple[float, float, str] | None, str]:
         quantity = " ".join([*quantities, mapping.text("LUTLabel")]).strip()
         return (slope, intercept or 0.0, units[0].text("CodeValue")), quantity
     return None, ""
+
+
+def _trigger_time_ms(header: Header) -> float | None:
+    offset_s = header.number("TemporalPositionTimeOffset")  # its name in objects of many frames
+    return header.number("TriggerTime") if offset_s is None else 1000 * offset_s
 
 
 def _component(header: Header) -> str:

@@ -12,6 +12,7 @@ from tmax_jax.dicom.header import DicomError, Frame
 from tmax_jax.dicom.pixels import read_pixels
 from tmax_jax.dicom.timing import TimeOrder, order_in_time
 
+MAX_IMAGES = 2**20  # of a series, as its headers claim: no memory is taken for more
 OFF_GRID = 0.5  # of a gap: how far a slice of another series may lie from the grid
 _ORIENTATION_TOLERANCE = 1e-3
 _ECHO_TOLERANCE_MS = 0.5
@@ -111,6 +112,11 @@ def order_series(frames: Sequence[Frame], overrides: Overrides = Overrides()) ->
     grid = slice_grid(frames)
     z = np.round(grid.index(frames)).astype(np.int64)
     time = order_in_time(frames, z, grid.count, time_key=overrides.time_key, n_times=overrides.n_times)
+    if grid.count * time.count > MAX_IMAGES:
+        raise DicomError(
+            f"the headers claim {time.count} time points of {grid.count} slices, and {len(frames)} images are there;"
+            " say how many there are with --n_times"
+        )
     findings = [*time.warnings, *sorted({frame.note for frame in frames} - {""})]
     if repeated:
         findings.append(f"{repeated} repeated images left out")

@@ -18,7 +18,8 @@ PlaneOrientationSequence PixelMeasuresSequence PixelValueTransformationSequence 
 MRTimingAndRelatedParametersSequence MRImageFrameTypeSequence ParametricMapFrameTypeSequence MRDiffusionSequence
 MRArterialSpinLabelingSequence UnassignedSharedConvertedAttributesSequence
 UnassignedPerFrameConvertedAttributesSequence StackID InStackPositionNumber DimensionIndexValues
-DimensionIndexSequence DimensionIndexPointer NumberOfSlices
+DimensionIndexSequence DimensionIndexPointer NumberOfSlices ConcatenationFrameOffsetNumber
+TemporalPositionSequence TemporalPositionTimeOffset
 """
 _PRIVATE = {  # by names of this project; None of them is in every file of its vendor
     "GESlices": (0x0021104F, "SS"),  # how many locations the scanner planned

@@ -167,10 +167,14 @@ def _varying_dimensions(frames: Sequence[Frame], z: np.ndarray) -> dict[int, str
 
 def _instance_keys(frames: Sequence[Frame], z: np.ndarray, slices: int, declared: int) -> Iterator[Candidate]:
     values, key = values_of(frames, "instance_number"), "InstanceNumber"
-    if len({frame.source for frame in frames}) == 1:
+    if len({frame.frame_number for frame in frames}) == len(frames):  # of one object, in one file or several
         values, key = values_of(frames, "frame_number"), "InstanceNumber of the frame in its object"
-    elif any(frame.frames_in_file > 1 for frame in frames):  # an object a time
+    elif any(frame.frames_in_file > 1 for frame in frames):  # an object a time, or one a slice
         yield from _integer_key(frames, z, key, values)
+        if len({(frame.source, place) for frame, place in zip(frames, z.tolist(), strict=True)}) == len(
+            set(z.tolist())
+        ):
+            yield from _integer_key(frames, z, "frame of an object a slice", values_of(frames, "frame_number"))
         return
     if values is None:
         yield key, "not on all images"
