@@ -279,7 +279,8 @@ def volumes(estimate: Network) -> None:
         patient = simulate_patient(jax.random.key(number), subject, size=size, frames=60)
         mask = jnp.asarray(patient.brain)
         dt = jnp.float32(subject.frame_interval_s)
-        read = jax.jit(read_patient)(jnp.asarray(patient.signal), mask, dt)
+        whole = jnp.zeros((size[0], 60), bool)
+        read = jax.jit(read_patient)(jnp.asarray(patient.signal), mask, whole, dt)
         found = estimate(align(read.concentration, read.aif, dt=dt).channels())
         maps_s = {"true delay": patient.delay_s, "true classical": patient.tmax_s}
         maps_s |= {"network, delay": found.delay_s, "network, classical": found.classical_s}

@@ -2,10 +2,11 @@
 
   python benchmarks/tiles.py --out=tiles.png
   python benchmarks/tiles.py --out=tiles.png --methods=csvd,osvd,tikhonov --residue=box
+  python benchmarks/tiles.py --out=tiles.png --run=runs/simulated        and a network of configs/simulated.py
 
 Columns of tiles differ in transit time, rows in delay; noise as at SNR 50. Tmax is compared with the true delay: that
 classical methods read it late, and later the longer blood stays in the tissue, shows as colours that follow columns
-instead of rows. A further method is a function of curves, artery and frame interval to maps: see `PREDICTORS`.
+instead of rows. A further method is a function of curves, artery and frame interval to maps, as `classical` makes them.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,12 +18,15 @@ import numpy as np
 from absl import app, flags
 from matplotlib.figure import Figure
 
+from tmax_jax.perfusion.alignment import align
 from tmax_jax.perfusion.deconvolution import METHODS
 from tmax_jax.perfusion.parametric import ML_PER_GRAM, maps
 from tmax_jax.perfusion.tiles import TilePhantom, pearson, tile_phantom
+from tmax_jax.trained import load_estimator
 
 _OUT = flags.DEFINE_string("out", "tiles.png", "PNG file")
 _METHODS = flags.DEFINE_list("methods", ["osvd"], "rows of the figure, of: " + ", ".join(METHODS))
+_RUN = flags.DEFINE_string("run", None, "run folder of configs/simulated.py, for rows of its own")
 _RESIDUE = flags.DEFINE_string("residue", "exponential", "exponential, box or linear")
 _SNR = flags.DEFINE_float("snr", 50.0, "of the signal", 1.0)
 _SLICE = 3  # CBV 4 ml/100 g
@@ -46,7 +50,16 @@ def classical(method: str) -> Read:
     return read
 
 
-PREDICTORS: dict[str, Read] = {name: classical(name) for name in METHODS}  # a trained one has its line here
+def learned(run: Path) -> Read:
+    """Returns a network that was trained on simulated curves as a function of curves."""
+    estimate = load_estimator(run)
+
+    def read(concentration: jax.Array, aif: jax.Array, dt: float) -> dict[str, np.ndarray]:
+        found = estimate(align(concentration, aif, dt=dt).channels())
+        cbf, mtt_s = np.exp(found.log_cbf), np.exp(found.log_mtt)
+        return {"cbf": cbf, "cbv": cbf * mtt_s / 60.0, "mtt": mtt_s, "tmax": np.asarray(found.delay_s)}
+
+    return read
 
 
 def draw(phantom: TilePhantom, found: dict[str, dict[str, np.ndarray]]) -> Figure:
@@ -89,7 +102,10 @@ def draw(phantom: TilePhantom, found: dict[str, dict[str, np.ndarray]]) -> Figur
 def main(_: Sequence[str]) -> None:
     """Simulates, reads and draws."""
     phantom = tile_phantom(jax.random.key(0), residue=_RESIDUE.value, snr=_SNR.value)
-    found = {name: PREDICTORS[name](phantom.concentration, phantom.aif, phantom.dt) for name in _METHODS.value}
+    readers = {name: classical(name) for name in _METHODS.value}
+    if _RUN.value:
+        readers[Path(_RUN.value).name] = learned(Path(_RUN.value))
+    found = {name: read(phantom.concentration, phantom.aif, phantom.dt) for name, read in readers.items()}
     draw(phantom, found).savefig(Path(_OUT.value), dpi=100)
     print(f"written: {_OUT.value}")
 

@@ -1,5 +1,6 @@
 """Starting from another run: its parameters, nothing else, and no other network's."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def write(folder: Path, state: TrainState) -> Path:
 @pytest.mark.parametrize("ema", [False, True])
 def test_it_takes_the_parameters_and_starts_at_step_zero(tmp_path, ema):
     before = new_state(0)
-    folder = write(tmp_path, before.replace(step=before.step + 7))
+    folder = write(tmp_path, dataclasses.replace(before, step=before.step + 7))
     found = start_from(folder, new_state(1, ema=ema), SHARDING)
     jax.tree.map(np.testing.assert_array_equal, found.params, before.params)
     jax.tree.map(np.testing.assert_array_equal, found.ema, before.params if ema else {})
@@ -40,7 +41,7 @@ def test_it_takes_the_parameters_and_starts_at_step_zero(tmp_path, ema):
 def test_it_takes_the_averaged_parameters_where_the_other_run_kept_them(tmp_path):
     before = new_state(0, ema=True)
     averaged = jax.tree.map(lambda leaf: leaf + 1, before.params)
-    found = start_from(write(tmp_path, before.replace(ema=averaged)), new_state(1), SHARDING)
+    found = start_from(write(tmp_path, dataclasses.replace(before, ema=averaged)), new_state(1), SHARDING)
     jax.tree.map(np.testing.assert_array_equal, found.params, averaged)
 
 

@@ -54,6 +54,7 @@ def batch_of(size: int, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
     return {
         "perfusion": rng.integers(0, 4000, (size, *shape)).astype(np.uint16),
         "mask": np.ones((size, *shape[:3]), bool),
+        "inserted": np.zeros((size, shape[0], shape[3]), bool),
         "tmax_s": rng.gamma(2, 2, (size, *shape[:3])).astype(np.float32),
         "intensity_min": np.zeros(size, np.float32),
         "intensity_max": np.full(size, 4000, np.float32),
@@ -92,7 +93,7 @@ def test_every_config_trains_a_step_at_full_size_on_paper(name):
     step, make_state = step_and_state(built, shape)
     state = jax.eval_shape(make_state, jax.random.key(0))
     small = batch_of(built.shardings.batch_size, (1, 1, 1, 1))
-    full = {"perfusion": shape, "mask": shape[:3], "tmax_s": shape[:3]}
+    full = {"perfusion": shape, "mask": shape[:3], "tmax_s": shape[:3], "inserted": (shape[0], shape[3])}
     full |= dict.fromkeys(further_maps(built, (1, 1, 1)), shape[:3])
     batch = {
         entry: jax.ShapeDtypeStruct((len(values), *full.get(entry, ())), values.dtype)

@@ -39,7 +39,7 @@ def test_before_the_first_step_it_is_the_classical_map(strength):
     estimate: Any = model.apply(variables(), channels(), train=False, method="estimate")
     np.testing.assert_allclose(estimate.classical_s, tmax_s(residue, dt=1.0), atol=1e-3)
     np.testing.assert_allclose(estimate.delay_s, estimate.classical_s, atol=1e-6)
-    filtered = LearnedFilter(strength=strength).apply({"params": variables()["params"]["filter"]}, found)
+    filtered: Any = LearnedFilter(strength=strength).apply({"params": variables()["params"]["filter"]}, found)
     np.testing.assert_allclose(filtered, residue, atol=1e-5 * float(jnp.abs(residue).max()))
 
 
@@ -47,7 +47,8 @@ def test_steps_move_the_filter_the_gate_and_the_layers():
     truth = jnp.linspace(0.0, 8.0, 12).reshape(1, 1, 3, 4)
 
     def loss(params: Any) -> jax.Array:
-        return jnp.mean((MODEL.apply({"params": params}, channels(), train=True) - truth) ** 2)
+        predicted: Any = MODEL.apply({"params": params}, channels(), train=True)
+        return jnp.mean((predicted - truth) ** 2)
 
     gradient = jax.jit(jax.value_and_grad(loss), compiler_options=FAST)
     params = before = variables()["params"]

@@ -29,6 +29,7 @@ def case() -> dict[str, np.ndarray]:
     return {
         "perfusion": found.perfusion[None],
         "mask": found.mask[None],
+        "inserted": found.inserted[None],
         "frame_interval_s": np.full(1, INTERVAL_S, np.float32),
     }
 
@@ -72,11 +73,11 @@ def test_the_artery_is_the_same_in_every_voxel_and_peaks_at_one():
 
 
 def test_a_lost_image_is_filled_in_and_not_taken_for_a_bolus():
-    damaged = case()["perfusion"].copy()
-    damaged[:, 5, :, :, 20] = 0
+    damaged, inserted = case()["perfusion"].copy(), case()["inserted"].copy()
+    damaged[:, 5, :, :, 20], inserted[:, 5, 20] = 0, True
     make = make_channels(("concentration",))
     assert make
-    found = np.asarray(make(case() | {"perfusion": jnp.asarray(damaged)}))
+    found = np.asarray(make(case() | {"perfusion": jnp.asarray(damaged), "inserted": inserted}))
     assert np.abs(found[0, 5, ..., 20] - channels("concentration")[0, 5, ..., 20]).max() < 0.5
 
 

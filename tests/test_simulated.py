@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from rich.console import Console
@@ -69,11 +70,12 @@ def test_curves_lie_in_the_ranges_asked_for_and_steps_draw_others():
 
 def test_the_likelihood_is_best_at_the_truth_and_at_the_mean_absolute_error():
     errors = np.array([1.0, -3.0, 2.0, 0.5], np.float32)
-    truth = np.zeros((4, 4), np.float32)
+    truth = jnp.zeros((4, 4))
 
     def mean(shift: float, scale: float) -> float:
-        fields = [errors + shift] * 4
-        return float(simulated.negative_log_likelihood(Estimate(*fields, np.full((4, 4), scale)), truth).mean())
+        shifted = jnp.asarray(errors + shift)
+        estimate = Estimate(shifted, shifted, shifted, shifted, jnp.full((4, 4), scale))
+        return float(simulated.negative_log_likelihood(estimate, truth).mean())
 
     scale = float(np.abs(errors).mean())
     assert mean(0.0, scale) < min(mean(0.0, 0.7 * scale), mean(0.0, 1.5 * scale), mean(3.0, scale))
@@ -83,7 +85,7 @@ def test_a_run_records_its_epochs_and_can_be_read_back(workdir):
     records = [json.loads(line) for line in (workdir / "final" / "metrics.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in records] == [1, 2]
     assert {"train_loss", "delay_mae_s", "classical_mae_s", "delay_coverage_90"} <= set(records[0])
-    estimate = load_estimator(workdir)(np.zeros((2, 3, CHANNELS), np.float32))
+    estimate = load_estimator(workdir)(jnp.zeros((2, 3, CHANNELS)))
     assert estimate.delay_s.shape == (2, 3)
     assert bool((estimate.scales > 0).all())
 
@@ -93,7 +95,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(workdir, tmp_path):
     path = tmp_path / "run" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"epochs": 2}))  # as if it had been killed after one
     train(tmp_path / "run", epochs=2)
-    x = np.ones((5, CHANNELS), np.float32)
+    x = jnp.ones((5, CHANNELS))
     found, whole = (load_estimator(folder)(x) for folder in (tmp_path / "run", workdir))
     jax.tree.map(np.testing.assert_array_equal, found, whole)
 

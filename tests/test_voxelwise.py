@@ -30,7 +30,8 @@ def test_delay_and_transit_time_do_not_depend_on_the_height_of_the_artery_and_fl
     scan = draw_scan(jax.random.key(0), curves=3, frames=40)
     x, halved = (align(scan.concentration, k * scan.aif, dt=scan.dt).channels() for k in (1.0, 0.5))
     params = variables(x.reshape(1, 1, 1, 3, CHANNELS))
-    found, other = (MODEL.apply(params, c, train=False, method="estimate") for c in (x, halved))
+    estimates: Any = [MODEL.apply(params, c, train=False, method="estimate") for c in (x, halved)]
+    found, other = estimates
     np.testing.assert_allclose(found.delay_s, other.delay_s, atol=1e-3)
     np.testing.assert_allclose(found.log_mtt, other.log_mtt, atol=1e-4)
     np.testing.assert_allclose(other.log_cbf - found.log_cbf, np.log(2.0), atol=0.01)

@@ -3,6 +3,7 @@
 Reads the config's `simulation`, as `experiment.py` reads the rest: what is drawn, and how much of it a step.
 """
 
+import dataclasses
 import functools
 import time
 from collections.abc import Callable, Iterator
@@ -106,7 +107,7 @@ def make_simulated_step(
         curves = draw(step_key(state))
 
         def objective(params: Any) -> jax.Array:
-            estimate = model.apply({"params": params}, curves.channels, train=True, method="estimate")
+            estimate: Any = model.apply({"params": params}, curves.channels, train=True, method="estimate")
             value = target_weight * jnp.mean(negative_log_likelihood(estimate, curves.truth))
             if consistency:
                 misfit = curve_misfit(estimate, Aligned.from_channels(curves.channels))
@@ -116,7 +117,7 @@ def make_simulated_step(
         value, grads = jax.value_and_grad(objective)(state.params)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        after = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
+        after = dataclasses.replace(state, step=state.step + 1, params=params, opt_state=opt_state)
         return after, {"loss": value, "grad_norm": optax.tree.norm(grads)}
 
     return jax.jit(train_step, donate_argnums=0)
@@ -219,12 +220,13 @@ def draw_function(config: Config) -> Callable[[jax.Array], Curves]:
       ExperimentError: an unknown range, or fewer scans than numbers of frames.
     """
     simulation = config.simulation.to_dict()
-    bounds = simulation["ranges"]
+    bounds: dict[str, Any] = simulation["ranges"]
     if unknown := sorted(set(bounds) - set(Ranges._fields)):
         raise parts.ExperimentError(
             f"config.simulation.ranges has no {unknown[0]!r}; it has: {', '.join(Ranges._fields)}"
         )
-    ranges = Ranges(**{name: tuple(value) if isinstance(value, list) else value for name, value in bounds.items()})
+    fields: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in bounds.items()}
+    ranges = Ranges(**fields)
     frames = tuple(simulation["frames"])
     scans = simulation["scans"] // len(frames)
     if not scans:

@@ -1,8 +1,8 @@
 """What a network may see of a patient instead of the signal: the physics' curves, maps and masks as channels."""
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from tmax_jax.perfusion.parametric import maps
 from tmax_jax.perfusion.selection import select_aif
 from tmax_jax.perfusion.signal import signal_to_concentration
 
-Batch = dict[str, jax.Array]
+Batch = Mapping[str, Any]  # arrays by name
 _ECHO_TIME_S = 0.03  # a unit alone: tissue and artery share it, and it cancels in every channel
 
 
@@ -30,19 +30,19 @@ class Patient(NamedTuple):
     arrival_frame: jax.Array
 
 
-def read_patient(signal: jax.Array, mask: jax.Array, dt: jax.Array) -> Patient:
+def read_patient(signal: jax.Array, mask: jax.Array, inserted: jax.Array, dt: jax.Array) -> Patient:
     """Turns one patient's signal into concentration, with the artery found in it.
 
     Args:
-      signal: `[z, y, x, time]` as stored; an image of zeros is missing and filled in.
+      signal: `[z, y, x, time]` as stored.
       mask: bool `[z, y, x]`.
+      inserted: bool `[z, time]`, images that were missing; they are filled in.
       dt: seconds between frames.
 
     Returns:
       The curves; without a bolus they are noise, and a network learns nothing from them.
     """
-    signal = signal.astype(jnp.float32)
-    missing = jnp.all(signal == 0, axis=(1, 2), keepdims=True)
+    signal, missing = signal.astype(jnp.float32), inserted[:, None, None, :]
     scan = signal_to_concentration(signal, echo_time_s=_ECHO_TIME_S, mask=mask, inserted=missing)
     aif = select_aif(scan.curves, mask, dt=dt, arrival_frame=scan.bolus.arrival).curve
     peak = jnp.maximum(jnp.max(aif), 1e-6)
@@ -114,9 +114,10 @@ def make_channels(names: Sequence[str]) -> Callable[[Batch], jax.Array] | None:
 
 
 def _channels(batch: Batch, *, names: tuple[str, ...]) -> jax.Array:
-    def one(signal: jax.Array, mask: jax.Array, dt: jax.Array) -> jax.Array:
-        patient = read_patient(signal, mask, dt)
+    def one(*fields: jax.Array) -> jax.Array:
+        patient = read_patient(*fields)
         channels = jnp.concatenate([INPUTS[name](patient) for name in names], axis=-1)
-        return jnp.where(mask[..., None], channels, 0.0)
+        return jnp.where(patient.mask[..., None], channels, 0.0)
 
-    return jax.lax.stop_gradient(jax.vmap(one)(batch["perfusion"], batch["mask"], batch["frame_interval_s"]))
+    fields = (batch[name] for name in ("perfusion", "mask", "inserted", "frame_interval_s"))
+    return jax.lax.stop_gradient(jax.vmap(one)(*fields))

@@ -51,5 +51,5 @@ def calibration_figure(curves: Mapping[str, Sequence[float]], shares: Sequence[f
         ylim=(0, 1),
         aspect="equal",
     )
-    ax.legend(fontsize=7, frameon=False, loc="lower right", bbox_to_anchor=(1.0, 0.08))
+    ax.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(0.02, 0.92))
     return figure
