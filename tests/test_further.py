@@ -26,6 +26,7 @@ from tmax_jax.results.further import MapRow, read_map_rows, write_map_rows
 from tmax_jax.results.run import finish
 from tmax_jax.training.augment import Augmentation, augment
 from tmax_jax.training.sharding import make_shardings
+from tmax_jax.training.state import init_state
 from tmax_jax.training.step import FurtherMap, Task, make_train_step
 
 QUIET = Console(quiet=True)
@@ -103,7 +104,7 @@ def test_the_loss_is_the_weighted_sum_over_maps_of_scaled_values():
     batch |= {"map_cbf": jnp.full((2, 2, 4, 4), 25.0), "inserted": jnp.zeros((2, 2, 5), bool)}
     optimizer = built.optimizer(1)
     params = jax.tree.map(jnp.zeros_like, model.init(jax.random.key(0), jnp.zeros((1, 2, 4, 4, 5)), train=False))
-    state = experiment.init_state(model, optimizer, jax.random.key(0), (1, 2, 4, 4, 5))
+    state = init_state(model, optimizer, jax.random.key(0), (1, 2, 4, 4, 5))
     state = dataclasses.replace(state, params=params["params"])  # an untrained network of zeros predicts zeros
     step = make_train_step(model, optimizer, losses.squared_error, task, shardings)
     _, metrics = step(state, batch)
