@@ -22,7 +22,7 @@ from tmax_jax.training.sharding import Shardings, make_shardings
 from tmax_jax.training.state import init_state
 from tmax_jax.training.step import Task, make_train_step
 
-_MODEL = flags.DEFINE_string("model", "unet", "a network of tmax_jax.models")
+_MODEL = flags.DEFINE_string("network", "unet", "a network of tmax_jax.models")
 _SIZE = flags.DEFINE_list("size", ["24", "128", "128", "60"], "z,y,x,time", allow_override=True)
 _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f64": 8, "s64": 8, "u64": 8}
 KINDS = ("all-reduce", "collective-permute", "all-gather", "reduce-scatter", "all-to-all")

@@ -63,9 +63,9 @@ def batch_of(size: int, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
     }
 
 
-def further_maps(built: parts.Parts, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+def further_maps(built: parts.Parts, cases: int, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
     """The entries of a batch for maps beside Tmax."""
-    return {f"map_{target.name}": np.ones((2, *shape[:3]), np.float32) for target in built.task.further}
+    return {f"map_{target.name}": np.ones((cases, *shape[:3]), np.float32) for target in built.task.further}
 
 
 def step_and_state(built: parts.Parts, shape: tuple[int, ...]) -> tuple[Any, Any]:
@@ -92,12 +92,13 @@ def test_every_config_trains_a_step_at_full_size_on_paper(name):
     shape = (SLICES.get(name, FULL_SIZE[0]), *FULL_SIZE[1:])
     step, make_state = step_and_state(built, shape)
     state = jax.eval_shape(make_state, jax.random.key(0))
-    small = batch_of(built.shardings.batch_size, (1, 1, 1, 1))
+    cases = built.shardings.batch_size
+    small = batch_of(cases, (1, 1, 1, 1)) | further_maps(built, cases, (1, 1, 1))
     full = {"perfusion": shape, "mask": shape[:3], "tmax_s": shape[:3], "inserted": (shape[0], shape[3])}
-    full |= dict.fromkeys(further_maps(built, (1, 1, 1)), shape[:3])
+    full |= dict.fromkeys(further_maps(built, cases, shape), shape[:3])
     batch = {
         entry: jax.ShapeDtypeStruct((len(values), *full.get(entry, ())), values.dtype)
-        for entry, values in (small | further_maps(built, (1, 1, 1))).items()
+        for entry, values in small.items()
     }
     after, metrics = jax.eval_shape(step, state, batch)
     assert jax.tree.map(lambda a: (a.shape, a.dtype), after) == jax.tree.map(lambda a: (a.shape, a.dtype), state)
@@ -120,7 +121,7 @@ def test_every_config_trains_two_steps_at_a_small_size(path):
     fast = {"xla_backend_optimization_level": 0}
     state = jax.jit(make_state, compiler_options=fast, out_shardings=built.shardings.replicated)(jax.random.key(0))
     before = jax.device_get(state.params)
-    batch = put_batch(batch_of(2, SMALL_SIZE) | further_maps(built, SMALL_SIZE), built.shardings)
+    batch = put_batch(batch_of(2, SMALL_SIZE) | further_maps(built, 2, SMALL_SIZE), built.shardings)
     state, _ = step(state, batch)
     state, metrics = step(state, batch)
     assert step._cache_size() == 1

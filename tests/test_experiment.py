@@ -12,7 +12,7 @@ from rich.console import Console
 
 from configs.two_layer import get_config
 from tests.phantom_cohort import cohort_folder
-from tmax_jax import experiment
+from tmax_jax import experiment, fold
 from tmax_jax.cohort.folds import FoldError
 from tmax_jax.cohort.select import Rules
 from tmax_jax.cohort.store import CohortError, list_cases
@@ -107,11 +107,11 @@ def test_early_stopping_keeps_each_folds_best_epoch_and_the_final_fit_trains_as_
         experiment.run(config, tmp_path, part="final", console=QUIET)
     assert experiment.run(config, tmp_path, console=QUIET)
     best = []
-    for fold in ("fold-0", "fold-1"):
-        scores = [record["mse_brain_s2"] for record in read_records(tmp_path / fold / "metrics.jsonl")]
+    for name in ("fold-0", "fold-1"):
+        scores = [record["mse_brain_s2"] for record in read_records(tmp_path / name / "metrics.jsonl")]
         best.append(int(np.argmin(scores)) + 1)
         assert len(scores) == min(12, best[-1] + 2)
-        rows = [row for row in read_cases(tmp_path / fold / "cases.csv") if row.method == "two_layer"]
+        rows = [row for row in read_cases(tmp_path / name / "cases.csv") if row.method == "two_layer"]
         np.testing.assert_allclose(np.mean([row.scores["mse_brain_s2"] for row in rows]), min(scores), rtol=1e-6)
     assert len(read_records(tmp_path / "final" / "metrics.jsonl")) == round(np.mean(best))
     assert min(best) < 10  # else nothing was stopped
@@ -129,7 +129,7 @@ def test_nothing_is_compiled_after_the_first_epoch_of_a_fit_on_one_device(tmp_pa
         after_epoch.append(len(compiled))
 
     jax.monitoring.register_event_duration_secs_listener(count)
-    monkeypatch.setattr(experiment, "append_record", append)
+    monkeypatch.setattr(fold, "append_record", append)
     try:
         experiment.run(small_config(epochs=4), tmp_path, part="0", mesh="data=1,space=1", console=QUIET)
     finally:

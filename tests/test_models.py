@@ -19,6 +19,7 @@ from tmax_jax import models
 from tmax_jax.models import MODELS, ModelError, build
 from tmax_jax.models.blocks import NORMS, ConvBlock, Norm, UpConv
 from tmax_jax.models.describe import describe, measure
+from tmax_jax.perfusion.alignment import CHANNELS
 
 FULL_SIZE = (1, 24, 128, 128, 60)
 FAST = {"xla_backend_optimization_level": 0}  # compiles the initialisers' random numbers ten times faster
@@ -30,6 +31,12 @@ PARAMETERS = {  # of each model's defaults: trained, and running statistics
     "temporal": (1_969, 176),
     "patch": (53_089, 128),
     "unet": (13_123_329, 0),
+    "voxelwise": (204_296, 0),
+    "filtered": (185_953, 0),
+}
+ALIGNED: dict[str, dict[str, Any]] = {  # the models that take aligned curves, not the signal
+    "voxelwise": {"features": (4, 3)},
+    "filtered": {"features": (4, 3)},
 }
 SMALL: dict[str, dict[str, Any]] = {  # every model, and the U-Net in its kinds, at a size that compiles fast
     "one_layer": {},
@@ -51,6 +58,11 @@ def small(kind: str, **fields: Any) -> tuple[Any, Any]:
     return model, jax.jit(functools.partial(model.init, train=False), compiler_options=FAST)(jax.random.key(0), X)
 
 
+def full_size(name: str) -> tuple[int, ...]:
+    """The shape of what a model takes of a full-size patient."""
+    return (*FULL_SIZE[:-1], CHANNELS) if name in ALIGNED else FULL_SIZE
+
+
 def apply(model: Any, variables: Any, x: jax.Array, *, train: bool = False, valid: Any = None, seed: int = 0) -> Any:
     """Compiles and runs a model; returns its output and its statistics."""
     rngs = {"dropout": jax.random.key(seed)}
@@ -61,7 +73,7 @@ def apply(model: Any, variables: Any, x: jax.Array, *, train: bool = False, vali
 @pytest.mark.parametrize("name", MODELS)
 def test_parameters_are_those_that_were_counted(name):
     assert name in PARAMETERS, f"count the parameters of {name} and enter them in PARAMETERS"
-    found = measure(build(name), FULL_SIZE)
+    found = measure(build(name), full_size(name))
     assert (found.params, found.statistics) == PARAMETERS[name]
 
 
@@ -75,7 +87,9 @@ def test_every_network_is_in_the_registry():
                 if "perfusion" in takes:
                     assert kind in MODELS.values(), f"enter {kind.__name__} in MODELS (tmax_jax/models/__init__.py)"
                     assert takes == ["self", "perfusion", "train", "valid"]
-                    assert {"outputs", "dtype"} <= {field.name for field in dataclasses.fields(kind)}
+                    fields = {field.name for field in dataclasses.fields(kind)}
+                    assert "dtype" in fields
+                    assert fields & {"outputs", "reads"}  # how many maps, or which of those that it knows
 
 
 def test_the_parent_has_a_fourth_pooling_and_its_up_convolution():
@@ -137,8 +151,8 @@ def test_flops_are_those_of_the_convolutions():
 def test_the_description_fits_a_terminal_and_names_the_total(name):
     console = Console(width=100)
     with console.capture() as capture:
-        console.print(describe(build(name), FULL_SIZE))
-    found = measure(build(name), FULL_SIZE)
+        console.print(describe(build(name), full_size(name)))
+    found = measure(build(name), full_size(name))
     assert f"{found.params + found.statistics:,}" in capture.get()
     assert all(layer.name in capture.get() for layer in found.layers)
     assert max(map(len, capture.get().splitlines())) <= 100

@@ -1,6 +1,6 @@
 """A network of convolutions over time: it knows what a bolus looks like wherever in the series it passes."""
 
-import functools
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -11,6 +11,28 @@ from tmax_jax.models.convolution import KERNEL_INIT
 from tmax_jax.models.pointwise import Pointwise
 
 _FRAMES = 60.0  # of the paper's series: times go to the last layers in units of it, however long the series at hand
+
+
+class TimeConv(nn.Module):
+    """A convolution over time with stride 2, as one product of matrices a voxel.
+
+    A library's convolution over one axis folds all others into its batch, rows among them; where rows are split over
+    devices, every device would be sent all of them.
+    """
+
+    features: int
+    kernel_frames: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `[..., time, channel]` to `[..., (time - kernel_frames) // 2 + 1, features]`."""
+        kernel = self.param("kernel", KERNEL_INIT, (self.kernel_frames, x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        last = x.shape[-2] - self.kernel_frames
+        windows = jnp.stack([x[..., k : k + last + 1 : 2, :] for k in range(self.kernel_frames)], axis=-2)
+        product = jnp.einsum("...kc,kcf->...f", windows.astype(self.dtype), kernel.astype(self.dtype))
+        return product + bias.astype(self.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
 
 
 class Temporal(nn.Module):
@@ -49,8 +71,7 @@ class Temporal(nn.Module):
             # The ends are held: zeros beyond them would look like the bolus, which is a drop of the signal.
             reach = self.kernel_frames // 2
             x = jnp.pad(x, [(0, 0)] * 4 + [(reach, reach), (0, 0)], mode="edge")
-            conv = functools.partial(nn.Conv, kernel_size=(self.kernel_frames,), strides=2, padding="VALID")
-            x = conv(features, kernel_init=KERNEL_INIT, dtype=dtype, name=f"conv_{number}")(x)
+            x = TimeConv(features, self.kernel_frames, dtype=dtype, name=f"conv_{number}")(x)
             x = Norm(self.norm, self.dtype, name=f"norm_{number}")(x, train=train, valid=valid)
         frames = jnp.arange(x.shape[-2], dtype=jnp.float32) * (2 ** len(self.features) / _FRAMES)
         weights = nn.softmax(x.astype(jnp.float32), axis=-2)
