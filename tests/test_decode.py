@@ -1,5 +1,7 @@
 """Decoders that die on an image take nothing else with them."""
 
+import signal
+
 import numpy as np
 import pytest
 from pydicom.encaps import encapsulate, generate_frames
@@ -32,9 +34,13 @@ def test_a_helper_that_died_is_replaced_and_only_its_image_is_lost(jpeg, monkeyp
 
 def test_a_decoder_that_never_ends_is_ended(jpeg, monkeypatch):
     decode_frame(str(jpeg), 0)
-    monkeypatch.setattr(decode, "_TIMEOUT_S", 0.0)
+    helper = decode._helper
+    assert helper is not None
+    helper.send_signal(signal.SIGSTOP)  # answers no more, and has not died
+    monkeypatch.setattr(decode, "_TIMEOUT_S", 0.2)
     with pytest.raises(DecodeError, match="died"):
         decode_frame(str(jpeg), 0)
+    assert helper.poll() is not None
 
 
 def test_damaged_images_are_named_one_by_one_and_the_others_are_read(tmp_path):
