@@ -16,7 +16,7 @@ def test_fluid_is_where_no_blood_flows_and_vessels_are_where_veins_are_found():
     assert truth.cbv[fluid].mean() < 0.3 * truth.cbv[truth.brain & ~fluid].mean()
     aif = select_aif(scan.curves, mask, **timing()).curve
     veins = np.asarray(select_vof(scan.curves, mask, aif, **timing()).voxels)
-    assert vessels[veins].mean() > 0.5  # at this size a vein is a voxel wide, and its edge shares one with tissue
+    assert vessels[veins].mean() > 0.9
     assert 5 < vessels.sum() < 0.2 * truth.brain.sum()
     assert not (fluid & vessels).any()
     assert not (fluid | vessels)[~truth.brain].any()

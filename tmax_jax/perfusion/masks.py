@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-_VESSEL_AREA = 2.5  # of the brain's median
+_VESSEL_AREA = 2.3  # of the brain's median
 _VENTRICLE_AREA = 0.35
 _VENTRICLE_SIGNAL = 1.15  # fluid is bright where the weighting is T2*
 
