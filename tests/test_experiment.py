@@ -180,11 +180,11 @@ def test_a_fold_that_is_not_there_lists_those_that_are(tmp_path):
 
 def test_out_of_memory_names_the_remedy():
     parts = experiment.build(small_config())
-    error = experiment._explained(RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating"), parts)
+    error = fold._explained(RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating"), parts)
     assert isinstance(error, ExperimentError)
     assert "lower --config.batch_size" in str(error)
     other = RuntimeError("something else")
-    assert experiment._explained(other, parts) is other
+    assert fold._explained(other, parts) is other
 
 
 def test_a_sigmoid_that_cannot_reach_the_target_is_warned_of(tmp_path):

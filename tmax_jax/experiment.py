@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 from rich.console import Console
 
 from tmax_jax.cohort.batches import Cohort, read_cohort, trainable_cases
@@ -61,10 +60,7 @@ def run(config: Config, workdir: Path, *, part: str = "", mesh: str = "auto", co
         write_json(workdir / "environment.json", describe_environment(cohort.data))
         _warn_of_unreachable_targets(parts, cohort, console)
         for name in wanted:
-            try:
-                run_part(config, parts, cohort, folds, name, workdir, console)
-            except jax.errors.JaxRuntimeError as error:
-                raise _explained(error, parts) from error
+            run_part(config, parts, cohort, folds, name, workdir, console)
     return all(processes.agreed([(part_folder(workdir, name) / "cases.csv").exists() for name in names]))
 
 
@@ -111,19 +107,3 @@ def _warn_of_unreachable_targets(parts: Parts, cohort: Cohort, console: Console)
             f"[yellow]The sigmoid head ends at {parts.task.target_scale_s:g} s and the cohort's Tmax at {top_s:.1f} s:"
             " voxels above cannot be learnt. Set --config.target.scale_s, unless this is the point of the run.[/]"
         )
-
-
-def _explained(error: Exception, parts: Parts) -> Exception:
-    """Returns the error that a user should see: what to do about it where that is known, else the error itself."""
-    if "RESOURCE_EXHAUSTED" in str(error):
-        return ExperimentError(
-            f"the device ran out of memory with {parts.shardings.batch_size} patients a step on"
-            f" {parts.shardings.mesh.size} device(s): lower --config.batch_size, narrow the model, or use a device with"
-            " more memory. Finished epochs are kept; the same command goes on."
-        )
-    if jax.process_count() > 1:
-        return processes.ProcessError(
-            f"process {jax.process_index()} lost the others, of which one has probably died ({str(error)[:200]})."
-            " Finished epochs are kept; the same command goes on, with as many processes as you like."
-        )
-    return error

@@ -3,12 +3,13 @@
 import functools
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Sharding
 from rich.console import Console
 
 from tmax_jax import baselines
@@ -21,7 +22,7 @@ from tmax_jax.parts import ExperimentError, Parts
 from tmax_jax.results.progress import FitProgress
 from tmax_jax.results.records import append_record, keep_records, read_records
 from tmax_jax.results.scalars import open_scalars
-from tmax_jax.scoring import mean_scores, predict_maps, score, write_example, write_scores
+from tmax_jax.scoring import mean_scores, predict_all, score, write_example, write_scores
 from tmax_jax.training import processes
 from tmax_jax.training.checkpoint import open_checkpoints, restore_epoch, start_from
 from tmax_jax.training.loop import best_epoch, fit, is_out_of_patience
@@ -61,7 +62,21 @@ def part_folder(workdir: Path, name: str) -> Path:
 def run_part(
     config: Config, parts: Parts, cohort: Cohort, folds: Folds, name: str, workdir: Path, console: Console
 ) -> None:
-    """Trains one fold or the final fit, scores its patients and writes its records."""
+    """Trains one fold or the final fit, scores its patients and writes its records.
+
+    Raises:
+      ExperimentError: the cohort lacks a map to learn, or the device ran out of memory.
+      TrainingError: a loss was not finite.
+    """
+    try:
+        _run_part(config, parts, cohort, folds, name, workdir, console)
+    except jax.errors.JaxRuntimeError as error:
+        raise _explained(error, parts) from error
+
+
+def _run_part(
+    config: Config, parts: Parts, cohort: Cohort, folds: Folds, name: str, workdir: Path, console: Console
+) -> None:
     require_maps(parts, cohort)
     split = split_cases(config, cohort, folds, name)
     folder = part_folder(workdir, name)
@@ -71,14 +86,11 @@ def run_part(
         epochs, patience_epochs = _mean_best_epoch(workdir, len(folds.validation)), 0
     state = _train(config, parts, cohort, split, name, folder, epochs, patience_epochs, console)
     predict = functools.partial(_predict_step(parts.model, parts.task, parts.shardings), state)
-    example = "holdout.npz" if name == FINAL else "example.npz"
-    write_example(folder / example, cohort, int(split.scored[0]), predict, parts.shardings)
-    write_further(folder, config.name, split.number, state, parts, cohort, split.training, split.scored)
     trivial = baselines.predictors(cohort, split.training, parts.task, parts.shardings)
-    maps_s = {
-        method: predict_maps(predictor, cohort, split.scored, parts.shardings)
-        for method, predictor in ({config.name: predict} | trivial).items()
-    }
+    maps_s = predict_all({config.name: predict} | trivial, cohort, split.scored, parts.shardings)
+    example = "holdout.npz" if name == FINAL else "example.npz"
+    write_example(folder / example, cohort, int(split.scored[0]), maps_s[config.name][0])
+    write_further(folder, config.name, split.number, state, parts, cohort, split.training, split.scored)
     write_scores(folder, split.number, maps_s, cohort, split.scored, config.data.store, parts.task, console)
     processes.wait_for_all(f"{name} done")
 
@@ -127,11 +139,67 @@ def _train(
         augmentation=parts.augmentation,
         ema_decay=parts.ema_decay,
     )
-    with open_checkpoints(folder / "checkpoints", score="train_loss" if name == FINAL else SCORE) as checkpoints:
+    return recorded_fit(
+        state,
+        folder,
+        name,
+        epochs=epochs,
+        steps_an_epoch=steps_an_epoch,
+        train_step=train_step,
+        batches=batches,
+        validate=validate,
+        sharding=shardings.replicated,
+        console=console,
+        score="train_loss" if name == FINAL else SCORE,
+        patience_epochs=patience_epochs,
+        tensorboard=config.tensorboard,
+    )
+
+
+def recorded_fit(
+    state: TrainState,
+    folder: Path,
+    name: str,
+    *,
+    epochs: int,
+    steps_an_epoch: int,
+    train_step: Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]],
+    batches: Callable[[int], Iterator[tuple[list[str], Any]]],
+    validate: Callable[[TrainState], dict[str, float]],
+    sharding: Sharding,
+    console: Console,
+    score: str = "train_loss",
+    patience_epochs: int = 0,
+    tensorboard: bool = False,
+) -> TrainState:
+    """Fits with checkpoints, records and progress, from where an earlier run stopped.
+
+    Args:
+      state: before the first step.
+      folder: for checkpoints and `metrics.jsonl`.
+      name: for the progress bar.
+      epochs: in all.
+      steps_an_epoch: for the progress bar.
+      train_step: as of `training.loop.fit`.
+      batches: as there.
+      validate: as there.
+      sharding: of a restored state.
+      console: for progress and messages.
+      score: of an epoch's record: the smallest one is kept beside the latest.
+      patience_epochs: stop so long after the best `SCORE` and return that epoch's state; 0 for never.
+      tensorboard: write scalars for TensorBoard too.
+
+    Returns:
+      The state that is to be scored.
+
+    Raises:
+      TrainingError: a loss was not finite.
+    """
+    with open_checkpoints(folder / "checkpoints", score=score) as checkpoints:
         first = checkpoints.latest_step() or 0
         keep_records(folder / "metrics.jsonl", first)
         scores = _scores(folder)
-        write_scalars = open_scalars(folder / "tensorboard", first_epoch=first + 1) if config.tensorboard else _ignore
+        write_scalars = open_scalars(folder / "tensorboard", first_epoch=first + 1) if tensorboard else _ignore
         with FitProgress(console, name, first, epochs, steps_an_epoch) as progress:
 
             def on_epoch(record: dict[str, Any]) -> None:
@@ -148,13 +216,13 @@ def _train(
                 batches=batches,
                 validate=validate,
                 checkpoints=checkpoints,
-                sharding=shardings.replicated,
+                sharding=sharding,
                 on_step=progress.step,
                 on_epoch=on_epoch,
                 should_stop=lambda: is_out_of_patience(scores, patience_epochs),
             )
         if patience_epochs:
-            state = restore_epoch(checkpoints, checkpoints.best_step() or 0, state, shardings.replicated)
+            state = restore_epoch(checkpoints, checkpoints.best_step() or 0, state, sharding)
             console.print(f"fold {name}: {len(scores)} epochs of at most {epochs}, best was {best_epoch(scores)}")
     return state
 
@@ -182,3 +250,19 @@ def _mean_best_epoch(workdir: Path, folds: int) -> int:
 
 def _ignore(_: dict[str, Any]) -> None:
     """Takes a record and does nothing with it."""
+
+
+def _explained(error: Exception, parts: Parts) -> Exception:
+    """Returns the error that a user should see: what to do about it where that is known, else the error itself."""
+    if "RESOURCE_EXHAUSTED" in str(error):
+        return ExperimentError(
+            f"the device ran out of memory with {parts.shardings.batch_size} patients a step on"
+            f" {parts.shardings.mesh.size} device(s): lower --config.batch_size, narrow the model, or use a device with"
+            " more memory. Finished epochs are kept; the same command goes on."
+        )
+    if jax.process_count() > 1:
+        return processes.ProcessError(
+            f"process {jax.process_index()} lost the others, of which one has probably died ({str(error)[:200]})."
+            " Finished epochs are kept; the same command goes on, with as many processes as you like."
+        )
+    return error

@@ -28,13 +28,12 @@ from tmax_jax.cohort.sigma_points import condense
 from tmax_jax.defaults import Config
 from tmax_jax.fold import FINAL, SCORE, Split, part_folder, split_cases
 from tmax_jax.metrics import sum_values
-from tmax_jax.parts import Parts
-from tmax_jax.results.records import TRUE_DELAY, CaseRow, append_record, keep_records, read_cases, write_cases
-from tmax_jax.scoring import mean_scores, predict_maps, score_maps, write_example, write_scores
+from tmax_jax.parts import Parts, make_adam
+from tmax_jax.results.records import TRUE_DELAY, append_record, keep_records, read_cases, write_cases
+from tmax_jax.scoring import case_rows, mean_scores, predict_all, predict_maps, write_example, write_scores
 from tmax_jax.training.checkpoint import open_checkpoints, restore_epoch, save_epoch
 from tmax_jax.training.group import make_group_epoch, make_group_init, make_group_predict, stack, unstack
 from tmax_jax.training.loop import not_finite
-from tmax_jax.training.optimizer import adam
 from tmax_jax.training.sharding import Shardings, make_shardings
 from tmax_jax.training.state import TrainState
 from tmax_jax.training.step import make_predict_step
@@ -134,7 +133,7 @@ def _train(
     firsts = [manager.latest_step() or 0 for manager in checkpoints]
     for fit, first in zip(fits, firsts, strict=True):
         keep_records(_folder(fit) / "metrics.jsonl", first)
-    optimizer = _optimizer(config)
+    optimizer = make_adam(config)
     states = _first_states(fits, splits, optimizer, checkpoints, condensed.perfusion[0].shape, shardings)
     rates = _put(np.array([fit.config.optimizer.learning_rate for fit in fits], np.float32), shardings)
     train_epoch = make_group_epoch(
@@ -233,17 +232,14 @@ def _write_results(
         fit, split = fits[i], splits[i]
         predict = functools.partial(predict_step, unstack(on_host, i))
         example = "holdout.npz" if fit.part == FINAL else "example.npz"
-        write_example(_folder(fit) / example, cohort, int(split.scored[0]), predict, parts.shardings)
         maps_s = predict_maps(predict, cohort, split.scored, parts.shardings)
+        write_example(_folder(fit) / example, cohort, int(split.scored[0]), maps_s[0])
         first = scored.setdefault((*split.training.tolist(),), i)
         if first != i:
             _write_beside(fit, split, maps_s, fits[first], cohort)
             continue
         trivial = baselines.predictors(cohort, split.training, parts.task, parts.shardings)
-        of_all = {fit.config.name: maps_s} | {
-            method: predict_maps(predictor, cohort, split.scored, parts.shardings)
-            for method, predictor in trivial.items()
-        }
+        of_all = {fit.config.name: maps_s} | predict_all(trivial, cohort, split.scored, parts.shardings)
         write_scores(
             _folder(fit), split.number, of_all, cohort, split.scored, fit.config.data.store, parts.task, console
         )
@@ -255,24 +251,14 @@ def _write_beside(fit: Fit, split: Split, maps_s: Sequence[np.ndarray | None], o
     for name, truth_s in ((TRUE_DELAY, true_delays_s(fit.config.data.store, case_ids)), ("cases.csv", None)):
         if not (_folder(other) / name).exists():
             continue
-        scores = score_maps(maps_s, cohort, split.scored, fit.parts.task, truth_s=truth_s)
-        own = [
-            CaseRow(fit.config.name, split.number, case, values) for case, values in zip(case_ids, scores, strict=True)
-        ]
+        of_fit = {fit.config.name: maps_s}
+        own = case_rows(split.number, of_fit, cohort, split.scored, fit.parts.task, truth_s=truth_s)
         rest = [row for row in read_cases(_folder(other) / name) if row.method != other.config.name]
         write_cases(_folder(fit) / name, own + rest)
 
 
 def _folder(fit: Fit) -> Path:
     return part_folder(fit.workdir, fit.part)
-
-
-def _optimizer(config: Config) -> Callable[[Any], optax.GradientTransformation]:
-    """Returns what makes the optimiser of a learning rate."""
-    options = config.optimizer.to_dict()
-    for name in ("learning_rate", "schedule", "warmup_epochs"):
-        options.pop(name)
-    return lambda rate: adam(learning_rate=rate, **options)
 
 
 def _put(values: Any, shardings: Shardings) -> jax.Array:

@@ -116,16 +116,24 @@ def _term(name: str, *, weight: float = 1.0, **options: Any) -> tuple[float, Los
     return weight, _loss(name, **options)
 
 
+def make_adam(config: Config) -> Callable[[Any], optax.GradientTransformation]:
+    """Returns what makes the config's optimiser of a learning rate: a number, an array or a schedule."""
+    options = config.optimizer.to_dict()
+    for name in ("learning_rate", "schedule", "warmup_epochs"):
+        options.pop(name)
+    return lambda rate: adam(learning_rate=rate, **options)
+
+
 def _optimizer(config: Config) -> Callable[[int], optax.GradientTransformation]:
     """Returns what makes the optimiser; epochs become steps once it is known how many patients train."""
-    options = config.optimizer.to_dict()
-    rate, schedule, warmup = (options.pop(name) for name in ("learning_rate", "schedule", "warmup_epochs"))
+    rate, schedule = config.optimizer.learning_rate, config.optimizer.schedule
+    warmup, of_rate = config.optimizer.warmup_epochs, make_adam(config)
 
     @functools.cache  # so that folds of one length share a compiled step
     def make(steps_an_epoch: int) -> optax.GradientTransformation:
         steps, warmup_steps = config.epochs * steps_an_epoch, warmup * steps_an_epoch
         learning_rate = learning_rate_schedule(rate, schedule=schedule, warmup_steps=warmup_steps, steps=steps)
-        return adam(learning_rate=learning_rate, **options)
+        return of_rate(learning_rate)
 
     if not 0 <= warmup < config.epochs:
         raise ExperimentError(

@@ -17,6 +17,7 @@ from tmax_jax.prediction import Clock, Maps
 from tmax_jax.results import maps as figures
 from tmax_jax.results.environment import source_commit
 from tmax_jax.results.nifti import write_map
+from tmax_jax.results.records import write_text
 
 UNITS = {"cbf": "ml/100 g/min", "cbv": "ml/100 g", "mtt": "s", "ttp": "s", "tmax": "s"}
 _NAMES = {
@@ -134,9 +135,7 @@ def write(out: Path, case: Case, made: Maps, clock: Clock) -> dict[str, Any]:
             )
             figures.save_figure(figure, out / "aif.png")
     summary = summarise(case, made, clock.seconds)
-    temporary = out / "summary.json.writing"
-    temporary.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
-    temporary.replace(out / "summary.json")
+    write_text(out / "summary.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
     return summary
 
 

@@ -41,6 +41,13 @@ def predict_maps(
     return maps_s
 
 
+def predict_all(
+    predictors: Mapping[str, Predictor], cohort: Cohort, indices: np.ndarray, shardings: Shardings
+) -> dict[str, list[np.ndarray | None]]:
+    """Predicts the maps of cases by several methods; arguments and result, by the method's name, as `predict_maps`."""
+    return {name: predict_maps(predictor, cohort, indices, shardings) for name, predictor in predictors.items()}
+
+
 def score_maps(
     maps_s: Sequence[np.ndarray | None],
     cohort: Cohort,
@@ -135,30 +142,45 @@ def write_scores(
     case_ids = [cohort.case_ids[index] for index in indices]
     maps_s = {**maps_s, **tmax_estimates(store, case_ids, console)}
 
-    def rows(truth_s: Sequence[np.ndarray] | None) -> list[CaseRow]:
-        scores = {name: score_maps(maps, cohort, indices, task, truth_s=truth_s) for name, maps in maps_s.items()}
-        return [
-            CaseRow(name, number, case, values)
-            for name, of_method in scores.items()
-            for case, values in zip(case_ids, of_method, strict=True)
-        ]
-
     delays_s = true_delays_s(store, case_ids)
     if delays_s is not None:
-        write_cases(folder / TRUE_DELAY, rows(delays_s))
-    write_cases(folder / "cases.csv", rows(None))  # last: its presence says that the part is done
+        write_cases(folder / TRUE_DELAY, case_rows(number, maps_s, cohort, indices, task, truth_s=delays_s))
+    # Last: its presence says that the part is done.
+    write_cases(folder / "cases.csv", case_rows(number, maps_s, cohort, indices, task))
 
 
-def write_example(path: Path, cohort: Cohort, index: int, predict: Predictor, shardings: Shardings) -> None:
-    """Writes a patient's predicted and true map, for the figures."""
-    row = batched(np.array([index]), shardings.batch_size)[0]
-    prediction_s, _ = predict(next(device_batches(cohort, row[None], shardings)))
-    prediction_s = fetch(prediction_s)[0]
+def case_rows(
+    number: int,
+    maps_s: Mapping[str, Sequence[np.ndarray | None]],
+    cohort: Cohort,
+    indices: np.ndarray,
+    task: Task,
+    *,
+    truth_s: Sequence[np.ndarray] | None = None,
+) -> list[CaseRow]:
+    """Scores maps, a row a method and patient; arguments as of `write_scores` and `score_maps`."""
+    scores = {name: score_maps(maps, cohort, indices, task, truth_s=truth_s) for name, maps in maps_s.items()}
+    return [
+        CaseRow(name, number, cohort.case_ids[index], values)
+        for name, of_method in scores.items()
+        for index, values in zip(indices, of_method, strict=True)
+    ]
+
+
+def write_example(path: Path, cohort: Cohort, index: int, prediction_s: np.ndarray | None) -> None:
+    """Writes a patient's predicted and true map, for the figures.
+
+    Args:
+      path: of an .npz file.
+      cohort: in memory.
+      index: place of the patient.
+      prediction_s: Tmax in seconds, `[z, y, x]`, of `predict_maps`.
+    """
     if not processes.is_writer():
         return
     np.savez_compressed(
         path,
-        prediction_s=prediction_s,
+        prediction_s=np.asarray(prediction_s),
         tmax_s=cohort.tmax_s[index],
         mask=cohort.mask[index],
         spacing_mm=cohort.spacing_mm[index],

@@ -5,7 +5,6 @@ Reads the config's `simulation`, as `experiment.py` reads the rest: what is draw
 
 import dataclasses
 import functools
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from rich.console import Console
 
 from tmax_jax import parts
 from tmax_jax.defaults import Config
+from tmax_jax.fold import FINAL, recorded_fit
 from tmax_jax.models.consistency import curve_misfit
 from tmax_jax.models.voxelwise import Estimate
 from tmax_jax.perfusion.alignment import CHANNELS, Aligned, align
@@ -25,13 +25,10 @@ from tmax_jax.perfusion.curves import Ranges, draw_scan
 from tmax_jax.perfusion.deconvolution import deconvolve
 from tmax_jax.perfusion.parametric import tmax_s
 from tmax_jax.results.environment import describe_environment
-from tmax_jax.results.progress import FitProgress
-from tmax_jax.results.records import append_record, keep_records, write_json
-from tmax_jax.training.checkpoint import open_checkpoints, start_from
-from tmax_jax.training.loop import fit
+from tmax_jax.results.records import write_json
+from tmax_jax.training.checkpoint import start_from
 from tmax_jax.training.state import TrainState, init_state, step_key, variables_of
 
-FOLDER = "final"  # of the run folder, as of a cohort's final fit
 _VALIDATION_KEY = 2**31 - 1  # no step's
 
 
@@ -166,7 +163,7 @@ def run(config: Config, workdir: Path, *, console: Console) -> None:
             f"config.model.name is {config.model.name!r}, which gives a map alone; simulated curves train networks that"
             " estimate delay, flow and transit time: 'voxelwise'"
         )
-    folder = workdir / FOLDER
+    folder = workdir / FINAL
     folder.mkdir(parents=True, exist_ok=True)
     write_json(workdir / "environment.json", describe_environment("phantom"))
     steps = config.simulation.steps_an_epoch
@@ -175,7 +172,7 @@ def run(config: Config, workdir: Path, *, console: Console) -> None:
     key = jax.random.key(config.seed)
     state = jax.jit(make_state, out_shardings=built.shardings.replicated)(key)
     if config.start_from:
-        start = Path(config.start_from) / FOLDER / "checkpoints"
+        start = Path(config.start_from) / FINAL / "checkpoints"
         state = start_from(start, state, built.shardings.replicated)
     validation = jax.jit(draw)(jax.random.fold_in(key, _VALIDATION_KEY))
 
@@ -183,33 +180,26 @@ def run(config: Config, workdir: Path, *, console: Console) -> None:
         for _step in range(steps):
             yield ["simulated"], {}
 
-    with open_checkpoints(folder / "checkpoints", score="train_loss") as checkpoints:
-        first = checkpoints.latest_step() or 0
-        keep_records(folder / "metrics.jsonl", first)
-        with FitProgress(console, FOLDER, first, config.epochs, steps) as progress:
-
-            def on_epoch(record: dict[str, Any]) -> None:
-                append_record(folder / "metrics.jsonl", record | {"time": time.time()})
-                progress.epoch(record)
-
-            state = fit(
-                state,
-                epochs=config.epochs,
-                train_step=make_simulated_step(
-                    built.model,
-                    optimizer,
-                    draw,
-                    target_weight=config.loss.target_weight,
-                    consistency=config.loss.consistency,
-                ),
-                batches=batches,
-                validate=make_validation(built.model, validation),
-                checkpoints=checkpoints,
-                sharding=built.shardings.replicated,
-                on_step=progress.step,
-                on_epoch=on_epoch,
-            )
-    scores = make_validation(built.model, validation)(state)
+    validate = make_validation(built.model, validation)
+    state = recorded_fit(
+        state,
+        folder,
+        FINAL,
+        epochs=config.epochs,
+        steps_an_epoch=steps,
+        train_step=make_simulated_step(
+            built.model,
+            optimizer,
+            draw,
+            target_weight=config.loss.target_weight,
+            consistency=config.loss.consistency,
+        ),
+        batches=batches,
+        validate=validate,
+        sharding=built.shardings.replicated,
+        console=console,
+    )
+    scores = validate(state)
     console.print(f"{workdir}: " + ", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
 
 

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from rich.console import Console
 
@@ -177,10 +176,6 @@ def run_cell(sweep: Sweep, cell: Cell, console: Console) -> None:
         run_part(config, parts, sweep.cohort, sweep.folds, cell.part, sweep.folder / cell.variant, bars)
     except _REASONS as error:
         record_failure(sweep, cell, str(error), console)
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        record_failure(sweep, cell, "the device ran out of memory", console)
     else:
         write_json(sweep.cell_folder(cell) / "cost.json", {"seconds": time.monotonic() - start})
 

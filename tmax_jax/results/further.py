@@ -1,7 +1,6 @@
 """Records, table and figures of the maps beside Tmax."""
 
 import csv
-import io
 import math
 import statistics
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tmax_jax.results.figures import map_montage
-from tmax_jax.results.records import write_text
+from tmax_jax.results.records import csv_text, write_text
 
 
 class MapRow(NamedTuple):
@@ -32,7 +31,7 @@ class MapRow(NamedTuple):
 
 def write_map_rows(path: Path, rows: Sequence[MapRow]) -> None:
     """Writes `maps.csv`."""
-    write_text(path, _csv(MapRow._fields, rows))
+    write_text(path, csv_text(MapRow._fields, rows))
 
 
 def read_map_rows(path: Path) -> list[MapRow]:
@@ -65,7 +64,7 @@ def finish_maps(workdir: Path, folds: int, *, data: str) -> tuple[Table | None, 
         (name, method, unit, len(of_group), *(_mean([getattr(row, key) for row in of_group]) for key in _SCORES))
         for (name, method, unit), of_group in groups.items()
     ]
-    write_text(workdir / "results_maps.csv", _csv(("map", "method", "unit", "patients", *_SCORES), lines))
+    write_text(workdir / "results_maps.csv", csv_text(("map", "method", "unit", "patients", *_SCORES), lines))
     table = Table(title=Text(f"{workdir.name}: the other maps, means over patients"), box=box.SIMPLE_HEAD)
     for column in ("map", "method", "unit"):
         table.add_column(column)
@@ -106,11 +105,3 @@ def _figures(workdir: Path, units: dict[str, str], data: str) -> list[Path]:
 def _mean(values: Sequence[float]) -> float:
     known = [value for value in values if not math.isnan(value)]
     return statistics.fmean(known) if known else math.nan
-
-
-def _csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()

@@ -4,7 +4,7 @@ import csv
 import dataclasses
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -107,11 +107,22 @@ def keep_records(path: Path, last_epoch: int) -> None:
 
 def write_cases(path: Path, rows: list[CaseRow]) -> None:
     """Writes one row a method and patient, with a column for each of `METRICS`."""
+    lines = [[row.method, row.fold, row.case, *(row.scores[name] for name in METRICS)] for row in rows]
+    write_text(path, csv_text(COLUMNS, lines))
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    r"""Returns a table as CSV; a name with a comma is quoted.
+
+    Example:
+      >>> csv_text(["method", "mse"], [["one, two", 1.5]])
+      'method,mse\n"one, two",1.5\n'
+    """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")  # quotes a name with a comma
-    writer.writerow(COLUMNS)
-    writer.writerows([row.method, row.fold, row.case, *(row.scores[name] for name in METRICS)] for row in rows)
-    write_text(path, text.getvalue())
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def read_cases(path: Path) -> list[CaseRow]:

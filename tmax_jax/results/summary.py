@@ -1,8 +1,6 @@
 """From one row a patient to means and spreads: every figure is recomputed from `cases.csv`, none is carried along."""
 
-import csv
 import dataclasses
-import io
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -12,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tmax_jax.metrics import METRICS, defined, volume_agreement
-from tmax_jax.results.records import CaseRow, RecordError, Run, read_run
+from tmax_jax.results.records import CaseRow, RecordError, Run, csv_text, read_run
 
 
 class Spread(NamedTuple):
@@ -115,13 +113,11 @@ def results_csv(summaries: Sequence[Summary]) -> str:
       The text, with columns such as `mse_all_s2_mean_over_folds`.
     """
     names = [f"{metric}_{part}" for metric in METRICS for part in Spread._fields]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["method", "cohort", "folds", "patients", "without_map", *names])
+    rows = []
     for row in summaries:
         values = [_finite(value) for metric in METRICS for value in row.values[metric]]
-        writer.writerow([row.method, row.cohort, row.folds, row.patients, row.without_map, *values])
-    return text.getvalue()
+        rows.append([row.method, row.cohort, row.folds, row.patients, row.without_map, *values])
+    return csv_text(["method", "cohort", "folds", "patients", "without_map", *names], rows)
 
 
 def summary_json(

@@ -1,8 +1,6 @@
 """What a sweep leaves: its variants beside each other, compared patient by patient, with what each costs."""
 
-import csv
 import dataclasses
-import io
 import math
 import shutil
 from collections.abc import Mapping, Sequence
@@ -15,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tmax_jax.metrics import METRICS
-from tmax_jax.results.records import CaseRow, RecordError, Run, read_failures, read_json, read_run, write_text
+from tmax_jax.results.records import CaseRow, RecordError, Run, csv_text, read_failures, read_json, read_run, write_text
 from tmax_jax.results.run import finish
 from tmax_jax.results.statistics import Comparison, compare
 from tmax_jax.results.summary import Summary, results_csv, summarise
@@ -240,7 +238,7 @@ def comparisons_csv(results: SweepResults) -> str:
         for metric, by_variant in results.comparisons.items()
         for variant, found in by_variant.items()
     ]
-    return _csv(["metric", "unit", "baseline", "variant", *Comparison._fields], rows)
+    return csv_text(["metric", "unit", "baseline", "variant", *Comparison._fields], rows)
 
 
 def _costs_csv(results: SweepResults) -> str:
@@ -248,20 +246,12 @@ def _costs_csv(results: SweepResults) -> str:
     rows = [
         [variant, *(_csv_value(cost.get(name, math.nan)) for name in names)] for variant, cost in results.costs.items()
     ]
-    return _csv(["variant", *names], rows)
+    return csv_text(["variant", *names], rows)
 
 
 def _failures_csv(results: SweepResults) -> str:
     rows = [[variant, part, reason] for variant, parts in results.failures.items() for part, reason in parts.items()]
-    return _csv(["variant", "part", "reason"], rows)
-
-
-def _csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text(["variant", "part", "reason"], rows)
 
 
 def _csv_value(value: Any) -> Any:
