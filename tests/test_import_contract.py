@@ -18,6 +18,7 @@ ROOMS = {
     "training": {"metrics"},
     "results": {"metrics"},
 }
+LEAVES = {"files"}  # import nothing of the project: anyone may import them
 FILES = sorted(PACKAGE.rglob("*.py"))
 ENGINES = {"jax", "jaxlib", "flax", "optax", "orbax"}
 
@@ -35,11 +36,17 @@ def imported_modules(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_each_room_imports_only_the_rooms_it_may(room):
-    allowed = ROOMS[room] | {room}
+    allowed = ROOMS[room] | {room} | LEAVES
     for path in sorted((PACKAGE / room).rglob("*.py")):
         for name in imported_modules(path):
             if name.startswith("tmax_jax."):
                 assert name.split(".")[1] in allowed, f"{path.relative_to(PACKAGE)} imports {name}"
+
+
+@pytest.mark.parametrize("leaf", sorted(LEAVES))
+def test_leaves_import_nothing_of_the_project(leaf):
+    names = imported_modules(PACKAGE / f"{leaf}.py")
+    assert not {name for name in names if name.startswith("tmax_jax") or name.split(".")[0] in ENGINES}
 
 
 def test_the_converter_never_imports_an_engine():

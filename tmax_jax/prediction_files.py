@@ -14,7 +14,7 @@ from tmax_jax import perfusion
 from tmax_jax.cohort.store import Case
 from tmax_jax.dicom.series import Series
 from tmax_jax.prediction import Clock, Maps
-from tmax_jax.results import maps as figures
+from tmax_jax.results import figures, maps
 from tmax_jax.results.environment import source_commit
 from tmax_jax.results.nifti import write_map
 from tmax_jax.results.records import write_text
@@ -112,7 +112,7 @@ def write(out: Path, case: Case, made: Maps, clock: Clock) -> dict[str, Any]:
             write_map(out / f"{name}.nii.gz", values, np.array(case.attributes["affine"]), described)
     with clock.stage("figures"):
         baseline = np.asarray(curves.baseline)
-        figure = figures.draw_maps(
+        figure = maps.draw_maps(
             made.maps,
             baseline,
             curves.tissue,
@@ -120,9 +120,9 @@ def write(out: Path, case: Case, made: Maps, clock: Clock) -> dict[str, Any]:
             title=f"perfusion maps: {made.method}",
             data=data,
         )
-        figures.save_figure(figure, out / "maps.png")
+        figures.save_figure(figure, out / "maps.png", dpi=110)
         if made.artery:
-            figure = figures.draw_artery(
+            figure = maps.draw_artery(
                 made.artery.curve,
                 np.asarray(curves.concentration)[curves.tissue].mean(axis=0),
                 curves.dt * np.arange(curves.concentration.shape[-1]),
@@ -133,7 +133,7 @@ def write(out: Path, case: Case, made: Maps, clock: Clock) -> dict[str, Any]:
                 title=made.artery.title(),
                 data=data,
             )
-            figures.save_figure(figure, out / "aif.png")
+            figures.save_figure(figure, out / "aif.png", dpi=110)
     summary = summarise(case, made, clock.seconds)
     write_text(out / "summary.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
     return summary

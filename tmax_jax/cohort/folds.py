@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tmax_jax.files import write_whole
+
 
 class FoldError(ValueError):
     """Folds that cannot be made or that do not belong to the cohort."""
@@ -75,9 +77,7 @@ def _digest(folds: Folds) -> str:
 def write_folds(path: Path, folds: Folds) -> None:
     """Writes the folds with their hash, atomically."""
     text = json.dumps(dataclasses.asdict(folds) | {"sha256": _digest(folds)}, indent=1)
-    temporary = path.with_suffix(".writing")
-    temporary.write_text(text + "\n")
-    temporary.replace(path)
+    write_whole(path, text + "\n")
 
 
 def read_folds(path: Path, case_ids: Sequence[str]) -> Folds:

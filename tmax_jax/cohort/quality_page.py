@@ -5,11 +5,9 @@ is made again only when its case has changed. Nothing here says who a patient is
 for those who may see the store.
 """
 
-import csv
 import hashlib
 import json
 import math
-import os
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -25,6 +23,7 @@ from tmax_jax.cohort.quality_html import COLUMNS, page_html
 from tmax_jax.cohort.reading import Outcome
 from tmax_jax.cohort.store import Case, list_cases, read_attributes, read_case
 from tmax_jax.cohort.thumbnails import LATEST_TMAX_S, curve_svg, histogram_svg, slice_png
+from tmax_jax.files import csv_text, write_whole
 
 _VERSION = 1  # of a record; another one makes all records again
 
@@ -56,7 +55,7 @@ def write_page(store: str | Path, outcomes: Sequence[Outcome] = (), pool: Execut
     for record in records:
         record["findings"] += [other[record["case"]]] if record["case"] in other else []
     _write_csv(folder / "cases.csv", records)
-    _write(folder / "index.html", page_html(records, outcomes, folder.name.removesuffix(".qc")))
+    write_whole(folder / "index.html", page_html(records, outcomes, folder.name.removesuffix(".qc")))
     return folder / "index.html"
 
 
@@ -83,7 +82,7 @@ def make_record(store: str | Path, case_id: str, folder: Path) -> dict[str, Any]
         return None
     measured = measure(case)
     record = {"key": key, "case": case_id, **_describe(case, measured), "pictures": _draw(case, measured)}
-    _write(path, json.dumps(record))
+    write_whole(path, json.dumps(record))
     return record
 
 
@@ -147,24 +146,13 @@ def _draw(case: Case, measured: Quality) -> dict[str, str]:
 
 
 def _write_csv(path: Path, records: Sequence[dict[str, Any]]) -> None:
-    with path.with_suffix(".writing").open("w", newline="") as file:
-        writer = csv.writer(file)
-        names = [column.name for column in COLUMNS]
-        writer.writerow(["case", "data", "vendor", "z", "y", "x", "frames", "frame_interval_s", *names, "findings"])
-        for record in records:
-            numbers = [record["numbers"][name] for name in names]
-            rounded = ["" if value is None else round(value, 4) for value in numbers]
-            about = [record["case"], record["data"], record["vendor"], *record["shape"]]
-            interval_s = round(record["frame_interval_s"], 4)
-            writer.writerow([*about, interval_s, *rounded, "; ".join(text for _, text in record["findings"])])
-    path.with_suffix(".writing").replace(path)
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    temporary.replace(path)
+    names = [column.name for column in COLUMNS]
+    rows = []
+    for record in records:
+        numbers = [record["numbers"][name] for name in names]
+        rounded = ["" if value is None else round(value, 4) for value in numbers]
+        about = [record["case"], record["data"], record["vendor"], *record["shape"]]
+        interval_s = round(record["frame_interval_s"], 4)
+        rows.append([*about, interval_s, *rounded, "; ".join(text for _, text in record["findings"])])
+    header = ["case", "data", "vendor", "z", "y", "x", "frames", "frame_interval_s", *names, "findings"]
+    write_whole(path, csv_text(header, rows))

@@ -1,11 +1,9 @@
 """A folder of DICOM files to patients: found by the files' headers, whatever the folders are called."""
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 from tmax_jax.cohort.store import CohortError
 from tmax_jax.dicom.header import DamagedError, DicomError, Frame, SkippedError
 from tmax_jax.dicom.readers import read_sources
+from tmax_jax.files import write_whole
 
 _CHUNK = 256  # files a task of the pool
 Stamp = tuple[int, int]  # size and time of change of a file
@@ -184,14 +183,8 @@ def write_private(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
       CohortError: it cannot be written.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)
-        temporary.touch(mode=stat.S_IRUSR | stat.S_IWUSR)
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
-        temporary.rename(path)
+        write_whole(path, json.dumps(content, indent=1) + "\n", private=True)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise CohortError(f"{path} cannot be written ({error.strerror}); make room, or choose another --out") from error

@@ -1,5 +1,6 @@
 """Figures of a run: the held-out patient slice by slice, the learning curves, and how well two maps agree."""
 
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,11 +13,11 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from tmax_jax.files import write_whole
 from tmax_jax.results.records import RecordError, read_records, read_run
 
 TMAX_LIMITS_S = (0.0, 12.0)  # beyond 10 s tissue is as late as it gets in clinical use
 ERROR_LIMIT_S = 6.0
-_DPI = 150
 _OUTSIDE = "0.15"  # dark, so that blue (0 s) and white (no error) both stand out
 
 
@@ -290,7 +291,12 @@ def save_figures(run_folder: Path) -> list[Path]:
     paths = []
     for name, figure in figures.items():
         paths.append(folder / f"{name}.png")
-        temporary = paths[-1].with_suffix(".writing")
-        figure.savefig(temporary, format="png", dpi=_DPI)
-        temporary.replace(paths[-1])
+        save_figure(figure, paths[-1])
     return paths
+
+
+def save_figure(figure: Figure, path: Path, *, dpi: int = 150) -> None:
+    """Writes a figure as PNG, whole or not at all, with nothing in it of who made it where."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    write_whole(path, buffer.getvalue())

@@ -12,8 +12,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from tmax_jax.results.figures import map_montage
-from tmax_jax.results.records import csv_text, write_text
+from tmax_jax.files import csv_text
+from tmax_jax.results.figures import map_montage, save_figure
+from tmax_jax.results.records import write_text
 
 
 class MapRow(NamedTuple):
@@ -98,7 +99,7 @@ def _figures(workdir: Path, units: dict[str, str], data: str) -> list[Path]:
                 error_limit=top / 2,
             )
             paths.append(workdir / "figures" / f"holdout_{name}.png")
-            figure.savefig(paths[-1], format="png", dpi=150)
+            save_figure(figure, paths[-1])
     return paths
 
 

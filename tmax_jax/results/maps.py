@@ -1,9 +1,7 @@
 """Figures of one patient's maps: every slice of every map, and the artery."""
 
-import io
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +10,6 @@ from matplotlib.figure import Figure
 
 from tmax_jax.results.figures import sign, tile
 
-_DPI = 110
 _OUTSIDE = "black"
 _BAR: dict[str, Any] = {"orientation": "horizontal", "shrink": 0.7, "aspect": 35, "pad": 0.01}
 _LATE_S, _LATE_COLOURS = (4.0, 6.0, 8.0, 10.0), ("#4aa3ff", "#3fc96b", "#ffd23f", "#e8372c")
@@ -168,15 +165,6 @@ def draw_artery(
         right.set_title(f"{int(voxels.sum())} voxels of the artery")
     sign(figure, data)
     return figure
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Writes a figure as PNG, whole or not at all, with nothing in it of who made it where."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
-    temporary = path.with_name(path.name + ".writing")
-    temporary.write_bytes(buffer.getvalue())
-    temporary.replace(path)
 
 
 def _box(mask: np.ndarray) -> tuple[slice, slice, slice]:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from nibabel.nifti1 import Nifti1Image
 
+from tmax_jax.files import write_whole
+
 
 def write_map(path: Path, values: np.ndarray, affine: np.ndarray, described: dict[str, Any]) -> None:
     """Writes one map and its sidecar, each whole or not at all.
@@ -22,12 +24,6 @@ def write_map(path: Path, values: np.ndarray, affine: np.ndarray, described: dic
     image.header.set_xyzt_units("mm")
     image.set_sform(image.affine, code="scanner")
     image.set_qform(image.affine, code="scanner")
-    _write(path, gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))
+    write_whole(path, gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))
     sidecar = path.with_name(path.name.removesuffix(".nii.gz") + ".json")
-    _write(sidecar, (json.dumps(described, indent=1) + "\n").encode())
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(path.name + ".writing")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    write_whole(sidecar, json.dumps(described, indent=1) + "\n")

@@ -2,14 +2,14 @@
 
 import csv
 import dataclasses
-import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
+from tmax_jax.files import csv_text, write_whole
 from tmax_jax.metrics import METRICS
 
 COLUMNS = ("method", "fold", "case", *METRICS)  # of cases.csv
@@ -45,9 +45,7 @@ def write_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all; of a job of several processes, the first alone does."""
     if not _is_writer():
         return
-    temporary = path.with_name(path.name + ".writing")
-    temporary.write_text(text)
-    temporary.replace(path)
+    write_whole(path, text)
 
 
 def _is_writer() -> bool:
@@ -109,20 +107,6 @@ def write_cases(path: Path, rows: list[CaseRow]) -> None:
     """Writes one row a method and patient, with a column for each of `METRICS`."""
     lines = [[row.method, row.fold, row.case, *(row.scores[name] for name in METRICS)] for row in rows]
     write_text(path, csv_text(COLUMNS, lines))
-
-
-def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    r"""Returns a table as CSV; a name with a comma is quoted.
-
-    Example:
-      >>> csv_text(["method", "mse"], [["one, two", 1.5]])
-      'method,mse\n"one, two",1.5\n'
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def read_cases(path: Path) -> list[CaseRow]:

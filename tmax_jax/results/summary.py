@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tmax_jax.files import csv_text
 from tmax_jax.metrics import METRICS, defined, volume_agreement
-from tmax_jax.results.records import CaseRow, RecordError, Run, csv_text, read_run
+from tmax_jax.results.records import CaseRow, RecordError, Run, read_run
 
 
 class Spread(NamedTuple):

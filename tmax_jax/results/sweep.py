@@ -12,8 +12,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tmax_jax.files import csv_text
 from tmax_jax.metrics import METRICS
-from tmax_jax.results.records import CaseRow, RecordError, Run, csv_text, read_failures, read_json, read_run, write_text
+from tmax_jax.results.figures import save_figure
+from tmax_jax.results.records import CaseRow, RecordError, Run, read_failures, read_json, read_run, write_text
 from tmax_jax.results.run import finish
 from tmax_jax.results.statistics import Comparison, compare
 from tmax_jax.results.summary import Summary, results_csv, summarise
@@ -210,7 +212,7 @@ def _save_figures(results: SweepResults, folder: Path) -> dict[str, Path]:
     for name, caption, figure in reversed(drawn):
         if figure is not None:
             files[caption] = folder / f"{name}.png"
-            figure.savefig(files[caption], format="png", dpi=130)
+            save_figure(figure, files[caption], dpi=130)
     return files
 
 
