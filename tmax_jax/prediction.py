@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,9 @@ from tmax_jax.cohort.scan import Patient, list_files, scan
 from tmax_jax.cohort.select import Rules, choose, find_candidates
 from tmax_jax.cohort.store import Case, in_real_values, read_case
 from tmax_jax.perfusion import METHODS, PerfusionError
+
+if TYPE_CHECKING:
+    from tmax_jax.trained import Trained
 
 CLASSICAL = ("cbf", "cbv", "mtt", "ttp", "tmax")  # maps of the classical methods
 _ID = "input"  # no pseudonym is drawn for a patient who enters no cohort
@@ -187,36 +190,60 @@ def predict(case: Case, model: str, *, artery: str, options: Options, clock: Clo
       clock: of the stages.
 
     Returns:
-      The maps. A network makes Tmax alone.
+      The maps: the classical ones; Tmax, and what was learnt beside it, of a network trained on a cohort; flow, volume,
+      transit time and Tmax with its uncertainty of one trained on simulated curves.
 
     Raises:
-      PredictionError: neither a method nor a run.
-      PerfusionError: no bolus, or no artery for a classical method.
+      PredictionError: neither a method nor a run; or an artery or a stage for a network that reads the signal itself.
+      PerfusionError: no bolus, or no artery for what needs one.
     """
     if model not in METHODS and not (Path(model) / "config.json").exists():
         raise PredictionError(
             f"--model={model} is neither a classical method ({', '.join(METHODS)}) nor the folder of a trained run"
         )
+    trained = None if model in METHODS else _load_network(Path(model), artery, options, clock)
     curves = find_curves(case, options, stage=clock.stage)
     found: Artery | None = None
     try:
         with clock.stage("artery"):
             found = read_artery(artery, curves, case)
     except PerfusionError:
-        if model in METHODS or artery:
+        if trained is None or trained.voxelwise:
             raise
         curves.notes.append("no artery was found; the network needs none")
-    if model in METHODS:
+    if trained is None:
         assert found is not None
         with clock.stage(f"deconvolution and maps ({model})"):
             result = jax.block_until_ready(classical_maps(curves, jnp.asarray(found.curve), model))
         fields = result.cbf, result.cbv, result.mtt_s, result.ttp_s, result.tmax_s
         maps: dict[str, np.ndarray] = dict(zip(CLASSICAL, map(np.asarray, fields), strict=True))
         return Maps(maps, np.asarray(result.early), curves, found, model, "")
-    from tmax_jax.trained import load, predict_tmax_s  # here: orbax is not wanted for a classical method
+    with clock.stage("network"):
+        return _network_maps(trained, case, curves, found)
+
+
+def _load_network(run: Path, artery: str, options: Options, clock: Clock) -> "Trained":
+    from tmax_jax import trained  # here: orbax is not wanted for a classical method
 
     with clock.stage("loading the network"):
-        trained = load(Path(model))
-    with clock.stage("network"):
-        tmax_s = np.where(curves.tissue, predict_tmax_s(trained, case), 0.0)
-    return Maps({"tmax": tmax_s}, None, curves, found, trained.name, trained.data)
+        found = trained.load(run)
+    if not found.voxelwise and (artery or any(options)):
+        raise PredictionError(
+            f"{found.name} reads the signal itself: --aif, --correct_motion, --correct_leakage and --smooth would not"
+            " reach it; leave them out"
+        )
+    return found
+
+
+def _network_maps(network: "Trained", case: Case, curves: Curves, artery: Artery | None) -> Maps:
+    from tmax_jax import trained
+
+    if not network.voxelwise:
+        maps = trained.predict_maps(network, case)
+        maps = {name: np.where(curves.tissue, values, 0.0) for name, values in maps.items()}
+        return Maps(maps, None, curves, artery, network.name, network.data)
+    assert artery is not None
+    maps = trained.estimate_maps(network, curves.concentration, artery.curve, curves.tissue, dt=curves.dt)
+    early = maps["tmax"] + maps["tmax_uncertainty"] < 0
+    maps["tmax"] = np.maximum(maps["tmax"], 0.0)
+    return Maps(maps, early, curves, artery, network.name, network.data)

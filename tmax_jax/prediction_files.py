@@ -19,13 +19,14 @@ from tmax_jax.results.environment import source_commit
 from tmax_jax.results.nifti import write_map
 from tmax_jax.results.records import write_text
 
-UNITS = {"cbf": "ml/100 g/min", "cbv": "ml/100 g", "mtt": "s", "ttp": "s", "tmax": "s"}
+UNITS = {"cbf": "ml/100 g/min", "cbv": "ml/100 g", "mtt": "s", "ttp": "s", "tmax": "s", "tmax_uncertainty": "s"}
 _NAMES = {
     "cbf": "cerebral blood flow",
     "cbv": "cerebral blood volume",
     "mtt": "mean transit time",
     "ttp": "time to peak of the tissue's curve, from the bolus arrival",
     "tmax": "time to maximum of the residue function",
+    "tmax_uncertainty": "to either side of Tmax: within it the network expects nine truths of ten",
 }
 _HIGHEST_CBF = 100.0  # ml/100 g/min, mean of normal tissue; no brain has more
 _NOTICE = "Research only: nothing here is meant for the diagnosis or treatment of a patient."
@@ -54,6 +55,8 @@ def summarise(case: Case, made: Maps, seconds: dict[str, float]) -> dict[str, An
             "CBF and CBV are too high by one factor, since the artery fills only a part of its voxels: read them"
             " relative to normal tissue"
         )
+    if "cbv" not in maps:
+        clinical["cbv_index"] = None
     if "cbf" not in maps:  # what needs no flow
         clinical = {key: clinical[key] for key in ("late_ml", "hypoperfusion_intensity_ratio", "smallest_cluster_ml")}
     voxel_ml = float(np.prod(curves.spacing_mm)) / 1000
@@ -142,6 +145,8 @@ def write(out: Path, case: Case, made: Maps, clock: Clock) -> dict[str, Any]:
 def write_dicom(folder: Path, case: Case, made: Maps, perfusion_series: Series) -> None:
     """Writes each map as a Parametric Map in the patient's own study: unlike all else it names the patient.
 
+    DICOM has no code for what an uncertainty is, so that map is left out.
+
     Args:
       folder: made where it is not there.
       case: whose maps they are.
@@ -157,7 +162,8 @@ def write_dicom(folder: Path, case: Case, made: Maps, perfusion_series: Series) 
     sources = dicom.read_sources([places[z] for z in sorted(places)])
     affine, version = np.array(case.attributes["affine"]), importlib.metadata.version("tmax_jax")
     folder.mkdir(parents=True, exist_ok=True)
-    for number, (name, values) in enumerate(made.maps.items()):
+    coded = [(name, values) for name, values in made.maps.items() if name in dicom.QUANTITIES]
+    for number, (name, values) in enumerate(coded):
         by = dicom.Made(made.method, version, series_number=9000 + number)
         dicom.parametric_map(values, name, affine, sources, by).save_as(folder / f"{name}.dcm")
 

@@ -33,6 +33,7 @@ SCALES = {
     "mtt": Scale("MTT", "s", 0.0, 15.0),
     "ttp": Scale("TTP, from the bolus arrival", "s", 0.0, 15.0),
     "tmax": Scale("Tmax", "s", 0.0, 12.0),
+    "tmax_uncertainty": Scale("Tmax to either side, 90 %", "s", 0.0, 6.0),
 }
 
 
