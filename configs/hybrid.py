@@ -37,7 +37,7 @@ def get_config(variant: str = "") -> defaults.Config:
         }
     )
     config.epochs = 60
-    config.batch_size = 4  # see two_layer.py
+    config.batch_size = 1  # see pointwise.py
     config.optimizer.learning_rate = 1e-2
     config.optimizer.schedule = "cosine"
     return defaults.choose(config, variant, VARIANTS)

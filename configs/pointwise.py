@@ -14,8 +14,7 @@ Add --config.model.dropout=0.1 or --config.model.norm=none for the other half of
     depth4      4,721                 depth8      9,457      depth12    14,193
     depth5      5,905                 depth9     10,641
 
-On the quickstart's patients (simulated, 8 x 32 x 32; fold 0 of 3): brain MSE 2.4 s², the training mean 5.1 s²,
-two_layer.py 3.2 s²; a minute and a half on two busy CPU cores.
+On 44 simulated patients (8 x 32 x 32, fold 0 of 2): brain MSE 0.88 s², the training mean 4.5 s², in 35 s on one core.
 """
 
 import functools
@@ -41,7 +40,9 @@ def get_config(variant: str = "") -> defaults.Config:
         }
     )
     config.epochs = 60
-    config.batch_size = 4  # see two_layer.py
+    config.batch_size = 1
+    # One patient a step, 60 epochs: brain MSE 0.88 s², Dice > 6 s .71. Four a step, 120 epochs: 1.19 s², .64. (44
+    # phantom patients at 8 x 32 x 32, fold 0 of 2.) The cosine to zero lets the batch statistics settle.
     config.optimizer.learning_rate = 1e-2
     config.optimizer.schedule = "cosine"
     return defaults.choose(config, variant, VARIANTS)

@@ -141,10 +141,7 @@ def _model_rows(run: Run) -> list[CaseRow]:
 def answer(results: SweepResults) -> list[str]:
     """Says which variants beat the baseline, and whether one calls less healthy brain late at no cost in error."""
     found = results.comparisons
-    told = {
-        metric: {verdict: _names(found[metric], verdict) for verdict in ("better", "worse")}
-        for metric in ("mse_brain_s2", "mae_brain_s", "whiteout")
-    }
+    told = {metric: {verdict: _names(found[metric], verdict) for verdict in ("better", "worse")} for metric in _SHOWN}
     sentences = [
         f"{METRICS[metric].label}: better than {results.baseline}: {_listed(told[metric]['better'])}; worse:"
         f" {_listed(told[metric]['worse'])}."
@@ -176,12 +173,22 @@ def readme(results: SweepResults) -> str:
         f"{results.data.capitalize()} data, {results.summaries[0].patients} patients in {results.summaries[0].folds}"
         f" folds; commit {made['commit']}, {len(made['devices'])} device(s) ({kinds}), {hours:.1f} h for all fits.",
     ]
-    if results.printed:
-        lines += ["", "| variant | MSE, all voxels (ms²) | printed (stored units, other patients) |", "|---|---|---|"]
-        for row in results.summaries:
+    lines += ["", *_score_lines(results), "", "![The same patients, as each variant sees them](montage.png)", ""]
+    return "\n".join(lines)
+
+
+def _score_lines(results: SweepResults) -> list[str]:
+    """Returns the scores as a Markdown table, and beside them what a publication printed."""
+    labels = [" ".join(label.split()).replace("- ", "-") for label in COLUMNS.values()]
+    extra = ["MSE, all (ms²)", "printed (stored units, other patients)"] if results.printed else []
+    lines = [f"| {' | '.join(['method', *extra, *labels])} |", "|---" * (1 + len(extra) + len(labels)) + "|"]
+    for row in results.summaries:
+        cells = [f"{row.values[metric].mean_over_folds:.3g}" for metric in COLUMNS]
+        if results.printed:
             printed = f"{results.printed[row.method]:,}" if row.method in results.printed else ""
-            lines.append(f"| {row.method} | {row.values['mse_all_s2'].mean_over_folds * 1e6:,.0f} | {printed} |")
-    return "\n".join([*lines, "", "![The same patients, as each variant sees them](montage.png)", ""])
+            cells = [f"{row.values['mse_all_s2'].mean_over_folds * 1e6:,.0f}", printed, *cells]
+        lines.append(f"| {' | '.join([row.method, *cells])} |")
+    return lines
 
 
 def _names(found: Mapping[str, Comparison], verdict: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from tmax_jax.metrics import METRICS
 from tmax_jax.results.figures import TMAX_LIMITS_S, finish_curve, sign
@@ -45,10 +46,26 @@ def forest(comparisons: Mapping[str, Mapping[str, Comparison]], *, baseline: str
     figure = Figure(figsize=(2.0 + 2.6 * len(comparisons), 1.5 + 0.27 * max(3, len(variants))), layout="constrained")
     axes = figure.subplots(1, len(comparisons), sharey=True, squeeze=False)[0]
     for ax, (metric, found) in zip(axes, comparisons.items(), strict=True):
+        edge = _edge([row.difference for row in found.values()])
         for place, variant in enumerate(variants):
             row, colour = found[variant], COLOURS[found[variant].verdict]
-            ax.plot([row.low, row.high], [place, place], color=colour, linewidth=1.6)
-            ax.plot([row.difference], [place], "o", color=colour, markersize=4.5)
+            if abs(row.difference) <= edge:
+                ax.plot([max(row.low, -edge), min(row.high, edge)], [place, place], color=colour, linewidth=1.6)
+                ax.plot([row.difference], [place], "o", color=colour, markersize=4.5)
+            else:
+                right = row.difference > 0
+                at, marker, away = (edge, ">", -7) if right else (-edge, "<", 7)
+                ax.plot([at], [place], marker, color=colour, markersize=6)
+                ax.annotate(
+                    f"{row.difference:+.3g}",
+                    (at, place),
+                    (away, 0),
+                    textcoords="offset points",
+                    ha="right" if right else "left",
+                    va="center",
+                    fontsize=7,
+                    color=colour,
+                )
         ax.axvline(0, color="0.2", linewidth=0.8)
         unit = f" ({METRICS[metric].unit})" if METRICS[metric].unit else ""
         good = {"low": "left is better", "high": "right is better", "zero": "size; left is better"}[
@@ -57,6 +74,8 @@ def forest(comparisons: Mapping[str, Mapping[str, Comparison]], *, baseline: str
         ax.set_title(f"{METRICS[metric].label}{unit}", fontsize=9)
         ax.set_xlabel(good, fontsize=8, color="0.4")
         ax.tick_params(labelsize=8)
+        ax.xaxis.set_major_locator(MaxNLocator(4))
+        ax.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4))
         ax.grid(axis="x", alpha=0.25)
         ax.spines[["top", "right", "left"]].set_visible(False)
     axes[0].set(yticks=range(len(variants)), ylim=(len(variants) - 0.4, -0.6))
@@ -64,6 +83,13 @@ def forest(comparisons: Mapping[str, Mapping[str, Comparison]], *, baseline: str
     figure.suptitle(f"Difference from {baseline}, 95 % interval over patients", fontsize=11)
     sign(figure, data)
     return figure
+
+
+def _edge(differences: Sequence[float]) -> float:
+    """Returns how far from zero a panel reaches: one variant that went wrong must not hide the others."""
+    reach = np.sort(np.abs(differences))
+    usual = 4.0 * reach[int(0.75 * (len(reach) - 1))]
+    return float(usual) if 0 < usual < reach[-1] else math.inf
 
 
 def montage(patients: Sequence[Patient], *, data: str) -> Figure:
@@ -81,7 +107,8 @@ def montage(patients: Sequence[Patient], *, data: str) -> Figure:
     names = ["true", *patients[0].predictions_s]
     rows = math.ceil(len(names) / (columns := 1 if len(names) <= 12 else 2))
     width = 1.25 * len(patients)
-    figure = Figure(figsize=(columns * (width + 1.7), 1.05 * rows + 1.0), layout="constrained")
+    label_width = 0.6 + 0.08 * max(map(len, names))
+    figure = Figure(figsize=(columns * (width + label_width), 1.05 * rows + 1.0), layout="constrained")
     axes = figure.subplots(rows, columns * len(patients), squeeze=False)
     image = None
     for ax in axes.flat:
