@@ -42,7 +42,7 @@ from tmax_jax.trained import load_estimator
 _CURVES = flags.DEFINE_integer("curves", 20000, "random curves a table row", 100)
 _OSIPI = flags.DEFINE_string("osipi", None, "the collection's dsc_data.csv; without it that table is left out")
 _SEED = flags.DEFINE_integer("seed", 0, "of everything that is random")
-_RUN = flags.DEFINE_string("run", None, "run folder of configs/simulated.py, as one more method and for the goals")
+_RUNS = flags.DEFINE_multi_string("run", [], "run folder of configs/simulated.py, as one more method and for the goals")
 _FIGURE = flags.DEFINE_string("figure", None, "PNG of the network's calibration to write")
 _TABLES = ("curves", "osipi", "tiles", "stages", "goals", "volumes")
 _TABLE = flags.DEFINE_multi_enum("table", _TABLES, _TABLES, "which to print")
@@ -231,43 +231,47 @@ def estimates(estimate: Network, scan: Scan) -> Estimate:
     return jax.tree.map(np.asarray, found)
 
 
-def goals(estimate: Network) -> None:
-    """Prints the network beside the best classical method of each row, with the goals that it meets or misses."""
+def goals(networks: dict[str, Network]) -> None:
+    """Prints networks beside the best classical method of each row, with the goals that they meet or miss."""
     print("\nGoals: MAE (s) against the true delay at most half of the best classical method's, agreement of > 6 s at")
     print("least .90, bias in every second of delay from 0 to 10 s at most 0.3 s; share of truths in the 90 % interval")
     print(f"    {'':24s} classical  network ratio | agreement | worst bias | in 90 %: delay, classical Tmax, CBF, MTT")
     shares = [round(0.1 * step, 1) for step in range(1, 10)]
-    calibration: dict[str, list[float]] = {}
+    calibration: dict[str, dict[str, list[float]]] = {name: {} for name in networks}
     for row, (ranges, frames) in rows().items():
         scan = draw(ranges, frames)
         delay_s = np.asarray(scan.tissue.delay_s)
         read = {name: readings(scan, parameters) for name, parameters in METHODS.items()}
         best = min(float(np.abs(noisy - delay_s).mean()) for noisy, _ in read.values())
-        found = estimates(estimate, scan)
-        error = np.asarray(found.delay_s) - delay_s
-        second = np.minimum(delay_s.astype(int), 9)
-        bias = max((error[second == s].mean() for s in range(10)), key=abs)
         truths = (delay_s, read["cSVD 10 %"][1], np.log(scan.tissue.cbf), np.log(scan.tissue.mtt_s))
-        away = [np.abs(f - t) / found.scales[..., i] for i, (f, t) in enumerate(zip(found[:4], truths, strict=True))]
-        inside = " ".join(f"{np.mean(a < np.log(10)):.2f}" for a in away)
-        mae, agreement = np.abs(error).mean(), np.mean((found.delay_s > 6) == (delay_s > 6))
-        met = mae <= best / 2, agreement >= 0.9, abs(bias) <= 0.3
-        flags_text = " ".join("met" if goal else "MISSED" for goal in met)
-        print(
-            f"    {row:24s} {best:9.2f} {mae:8.2f} {mae / best:5.2f} | {agreement:9.3f} | {bias:10.2f} | {inside} "
-            f" {flags_text}"
-        )
-        calibration[row] = covered(error, np.asarray(found.scales[..., 0]), shares)
-    print("\nCalibration of the delay: share of truths inside intervals of 10 ... 90 %")
-    for row, values in calibration.items():
-        print(f"    {row:24s} " + " ".join(f"{value:.2f}" for value in values))
+        for name, estimate in networks.items():
+            found = estimates(estimate, scan)
+            error = np.asarray(found.delay_s) - delay_s
+            second = np.minimum(delay_s.astype(int), 9)
+            bias = max((error[second == s].mean() for s in range(10)), key=abs)
+            away = [
+                np.abs(f - t) / found.scales[..., i] for i, (f, t) in enumerate(zip(found[:4], truths, strict=True))
+            ]
+            inside = " ".join(f"{np.mean(a < np.log(10)):.2f}" for a in away)
+            mae, agreement = np.abs(error).mean(), np.mean((found.delay_s > 6) == (delay_s > 6))
+            met = mae <= best / 2, agreement >= 0.9, abs(bias) <= 0.3
+            flags_text = " ".join("met" if goal else "MISSED" for goal in met)
+            label = row if len(networks) == 1 else f"{row}: {name}"
+            told = f"{best:9.2f} {mae:8.2f} {mae / best:5.2f} | {agreement:9.3f} | {bias:10.2f}"
+            print(f"    {label:24s} {told} | {inside}  {flags_text}")
+            calibration[name][row] = covered(error, np.asarray(found.scales[..., 0]), shares)
+    for name, rows_of in calibration.items():
+        print(f"\nCalibration of the delay, {name}: share of truths inside intervals of 10 ... 90 %")
+        for row, values in rows_of.items():
+            print(f"    {row:24s} " + " ".join(f"{value:.2f}" for value in values))
     if _FIGURE.value:
-        calibration_figure(calibration, shares, title="Uncertainty of the delay, simulated curves").savefig(
+        first = next(iter(calibration.values()))
+        calibration_figure(first, shares, title="Uncertainty of the delay, simulated curves").savefig(
             _FIGURE.value, dpi=150
         )
 
 
-def volumes(estimate: Network) -> None:
+def volumes(networks: dict[str, Network]) -> None:
     """Prints how volumes > 6 s of simulated patients agree with the truth, over patients."""
     print(f"\nVolume > 6 s of {_PATIENTS.value} patients (24 x 64 x 64), artery found in the signal: CCC (bias in mL)")
     print("against the true delay | against classical Tmax without noise")
@@ -281,16 +285,17 @@ def volumes(estimate: Network) -> None:
         dt = jnp.float32(subject.frame_interval_s)
         whole = jnp.zeros((size[0], 60), bool)
         read = jax.jit(read_patient)(jnp.asarray(patient.signal), mask, whole, dt)
-        found = estimate(align(read.concentration, read.aif, dt=dt).channels())
         maps_s = {"true delay": patient.delay_s, "true classical": patient.tmax_s}
-        maps_s |= {"network, delay": found.delay_s, "network, classical": found.classical_s}
+        for name, estimate in networks.items():
+            found = estimate(align(read.concentration, read.aif, dt=dt).channels())
+            maps_s |= {f"{name}, delay": found.delay_s, f"{name}, classical": found.classical_s}
         for name, parameters in METHODS.items():
             maps_s[name] = maps(read.concentration, read.aif, dt=dt, mask=mask, **parameters).tmax_s
         for name, map_s in maps_s.items():
             columns.setdefault(name, []).append(float(((np.asarray(map_s) > 6) & patient.brain).sum()) * voxel_ml)
     for name, found_ml in columns.items():
         against = (volume_agreement(np.array(found_ml), np.array(columns[truth])) for truth in list(columns)[:2])
-        print(f"    {name:18s} " + " | ".join(f"{a.ccc:5.2f} ({a.bias_ml:6.1f})" for a in against))
+        print(f"    {name:32s} " + " | ".join(f"{a.ccc:5.2f} ({a.bias_ml:6.1f})" for a in against))
 
 
 def main(_: Sequence[str]) -> None:
@@ -304,12 +309,11 @@ def main(_: Sequence[str]) -> None:
         tiles()
     if "stages" in wanted:
         stages()
-    if _RUN.value:
-        estimate = load_estimator(Path(_RUN.value))
-        if "goals" in wanted:
-            goals(estimate)
-        if "volumes" in wanted:
-            volumes(estimate)
+    networks = {Path(run).name: load_estimator(Path(run)) for run in _RUNS.value}
+    if "goals" in wanted and networks:
+        goals(networks)
+    if "volumes" in wanted:
+        volumes(networks)
 
 
 if __name__ == "__main__":
