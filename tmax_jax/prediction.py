@@ -244,6 +244,10 @@ def _network_maps(network: "Trained", case: Case, curves: Curves, artery: Artery
         return Maps(maps, None, curves, artery, network.name, network.data)
     assert artery is not None
     maps = trained.estimate_maps(network, curves.concentration, artery.curve, curves.tissue, dt=curves.dt)
+    if getattr(network.parts.model, "reads") == "delay":  # noqa: B009 (of the networks that estimate)
+        curves.notes.append(
+            "Tmax is the delay of the arterial blood; deconvolution reads it later, the more so the longer blood stays"
+        )
     early = maps["tmax"] + maps["tmax_uncertainty"] < 0
     maps["tmax"] = np.maximum(maps["tmax"], 0.0)
     return Maps(maps, early, curves, artery, network.name, network.data)
