@@ -18,7 +18,7 @@ from tmax_jax.results.figures import save_figure
 from tmax_jax.results.records import CaseRow, RecordError, Run, read_failures, read_json, read_run, write_text
 from tmax_jax.results.run import finish
 from tmax_jax.results.statistics import Comparison, compare
-from tmax_jax.results.summary import Summary, results_csv, summarise
+from tmax_jax.results.summary import Spread, Summary, results_csv, summarise
 from tmax_jax.results.sweep_figures import forest, learning_curves, montage, read_patients, read_scores
 from tmax_jax.results.sweep_page import page_html
 from tmax_jax.results.tables import COLUMNS, results_table
@@ -173,7 +173,16 @@ def readme(results: SweepResults) -> str:
         f"{results.data.capitalize()} data, {results.summaries[0].patients} patients in {results.summaries[0].folds}"
         f" folds; commit {made['commit']}, {len(made['devices'])} device(s) ({kinds}), {hours:.1f} h for all fits.",
     ]
-    lines += ["", *_score_lines(results), "", "![The same patients, as each variant sees them](montage.png)", ""]
+    counted = "Means over folds; in brackets the patients that a mean is over, where some have no value."
+    lines += [
+        "",
+        *_score_lines(results),
+        "",
+        counted,
+        "",
+        "![The same patients, as each variant sees them](montage.png)",
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -183,12 +192,17 @@ def _score_lines(results: SweepResults) -> list[str]:
     extra = ["MSE, all (ms²)", "printed (stored units, other patients)"] if results.printed else []
     lines = [f"| {' | '.join(['method', *extra, *labels])} |", "|---" * (1 + len(extra) + len(labels)) + "|"]
     for row in results.summaries:
-        cells = [f"{row.values[metric].mean_over_folds:.3g}" for metric in COLUMNS]
+        cells = [_score(row.values[metric], row.patients) for metric in COLUMNS]
         if results.printed:
             printed = f"{results.printed[row.method]:,}" if row.method in results.printed else ""
             cells = [f"{row.values['mse_all_s2'].mean_over_folds * 1e6:,.0f}", printed, *cells]
         lines.append(f"| {' | '.join([row.method, *cells])} |")
     return lines
+
+
+def _score(spread: Spread, patients: int) -> str:
+    """A mean, and over how many patients where some have none: the means of two rows are then not of the same ones."""
+    return f"{spread.mean_over_folds:.3g}" + (f" ({spread.patients})" if spread.patients < patients else "")
 
 
 def _names(found: Mapping[str, Comparison], verdict: str) -> list[str]:

@@ -76,6 +76,7 @@ def forest(comparisons: Mapping[str, Mapping[str, Comparison]], *, baseline: str
         ax.tick_params(labelsize=8)
         ax.xaxis.set_major_locator(MaxNLocator(4))
         ax.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4))
+        ax.xaxis.get_offset_text().set_fontsize(8)
         ax.grid(axis="x", alpha=0.25)
         ax.spines[["top", "right", "left"]].set_visible(False)
     axes[0].set(yticks=range(len(variants)), ylim=(len(variants) - 0.4, -0.6))
