@@ -153,6 +153,16 @@ def test_a_changed_config_is_refused_with_the_difference(finished):
     assert "batch_size" not in str(error.value)
 
 
+def test_a_run_from_before_an_entry_existed_goes_on_where_the_entry_has_its_default(tmp_path):
+    experiment.claim_workdir(small_config(), tmp_path)
+    recorded = read_json(tmp_path / "config.json")
+    del recorded["augment"], recorded["patience_epochs"]
+    (tmp_path / "config.json").write_text(json.dumps(recorded))
+    experiment.claim_workdir(small_config(), tmp_path)
+    with pytest.raises(ExperimentError, match=r"config\.patience_epochs: 0 before, 3 now"):
+        experiment.claim_workdir(small_config(patience_epochs=3), tmp_path)
+
+
 def test_the_store_may_move_but_not_change_its_patients(finished, tmp_path):
     moved = tmp_path / "moved.zarr"
     moved.symlink_to(store())

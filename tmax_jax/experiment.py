@@ -13,7 +13,7 @@ from rich.console import Console
 from tmax_jax.cohort.batches import Cohort, read_cohort, trainable_cases
 from tmax_jax.cohort.folds import Folds, make_folds, read_folds, write_folds
 from tmax_jax.cohort.store import list_cases
-from tmax_jax.defaults import Config
+from tmax_jax.defaults import Config, get_config
 from tmax_jax.fold import FINAL, part_folder, run_part
 from tmax_jax.input import memory_in_use
 from tmax_jax.parts import ExperimentError, Parts, build
@@ -67,7 +67,8 @@ def run(config: Config, workdir: Path, *, part: str = "", mesh: str = "auto", co
 def claim_workdir(config: Config, workdir: Path) -> None:
     """Writes the config into a new run folder, or checks that an old one was started with the same.
 
-    Where the store lies may change; which patients it holds is checked with the folds.
+    Where the store lies may change; which patients it holds is checked with the folds. An entry that is newer than the
+    run counts as its default, which does what was done before there was the entry.
     """
     wanted = json.loads(config.to_json())
     path = workdir / "config.json"
@@ -75,8 +76,9 @@ def claim_workdir(config: Config, workdir: Path) -> None:
         workdir.mkdir(parents=True, exist_ok=True)
         write_json(path, wanted)
     processes.wait_for_all("config")
-    before, now = _flat(read_json(path)), _flat(wanted)
-    changed = [key for key in sorted(before | now) if before.get(key) != now.get(key) and key != "data.store"]
+    recorded, now = _flat(read_json(path)), _flat(wanted)
+    before = _flat(json.loads(get_config().to_json())) | recorded
+    changed = [key for key in sorted(recorded | now) if before.get(key) != now.get(key) and key != "data.store"]
     if changed:
         lines = "\n".join(f"  config.{key}: {before.get(key)!r} before, {now.get(key)!r} now" for key in changed)
         raise ExperimentError(
