@@ -21,7 +21,7 @@ from tmax_jax.results.statistics import Comparison, compare
 from tmax_jax.results.summary import Spread, Summary, results_csv, summarise
 from tmax_jax.results.sweep_figures import forest, learning_curves, montage, read_patients, read_scores
 from tmax_jax.results.sweep_page import page_html
-from tmax_jax.results.tables import COLUMNS, results_table
+from tmax_jax.results.tables import COLUMNS, results_table, short
 
 COMPARED = tuple(COLUMNS)  # metrics of the comparisons: those of the printed table
 _SHOWN = ("mse_brain_s2", "mae_brain_s", "dice_6s", "whiteout")  # in the terminal and in the figure
@@ -299,5 +299,5 @@ def verdicts_table(results: SweepResults) -> Table:
     signs = {"better": " +", "worse": " -", "no difference shown": "  "}
     for variant in results.comparisons[_SHOWN[0]]:
         found = [results.comparisons[metric][variant] for metric in _SHOWN]
-        table.add_row(Text(variant), *(f"{row.difference:+.3f}{signs[row.verdict]}" for row in found))
+        table.add_row(Text(variant), *(f"{short(row.difference, '+')}{signs[row.verdict]}" for row in found))
     return table

@@ -11,6 +11,7 @@ from typing import Any
 from tmax_jax.metrics import METRICS
 from tmax_jax.results.statistics import Comparison
 from tmax_jax.results.summary import Summary
+from tmax_jax.results.tables import short
 
 _CLASSES = {"better": "better", "worse": "worse", "no difference shown": "none"}
 _WORDS = {"better": "better", "worse": "worse", "no difference shown": "no difference shown"}
@@ -93,21 +94,17 @@ def _mean(row: Summary, metric: str) -> str:
     spread = row.values[metric]
     if math.isnan(spread.mean_over_folds):
         return "-"
-    sd = "" if math.isnan(spread.sd_over_folds) else f"<small>± {_short(spread.sd_over_folds)}</small>"
-    return f"{_short(spread.mean_over_folds)}{sd}"
+    sd = "" if math.isnan(spread.sd_over_folds) else f"<small>± {short(spread.sd_over_folds)}</small>"
+    return f"{short(spread.mean_over_folds)}{sd}"
 
 
 def _difference(found: Comparison) -> str:
     if math.isnan(found.difference):
         return "-"
-    interval = f"[{_short(found.low)}, {_short(found.high)}]"
+    interval = f"[{short(found.low)}, {short(found.high)}]"
     title = f"{found.patients} patients; p {found.p_adjusted:.2g} adjusted; folds' t-test p {found.p_folds:.2g}"
     word = f'<em class="{_CLASSES[found.verdict]}">{_WORDS[found.verdict]}</em>'
-    return f'<span title="{title}">{found.difference:+.3f}<small>{interval}</small>{word}</span>'
-
-
-def _short(value: float) -> str:
-    return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
+    return f'<span title="{title}">{short(found.difference, "+")}<small>{interval}</small>{word}</span>'
 
 
 def _row(cells: Iterable[str], kind: str = "") -> str:

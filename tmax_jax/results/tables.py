@@ -57,6 +57,22 @@ def results_table(summaries: Sequence[Summary], *, title: str, data: str, notes:
     return table
 
 
+def short(value: float, sign: str = "") -> str:
+    """Formats a number with three decimals, with more where two digits would be lost and with none from 100 on.
+
+    Args:
+      value: to be formatted.
+      sign: "+" shows the sign of positive numbers too.
+
+    Example:
+      >>> short(0.6698), short(0.00029214, "+"), short(-1234.5), short(0.0)
+      ('0.670', '+0.00029', '-1,234', '0.000')
+    """
+    if 0 < abs(value) < 0.0095:
+        return f"{value:{sign}.2g}"
+    return f"{value:{sign}.3f}" if abs(value) < 100 else f"{value:{sign},.0f}"
+
+
 def _column(pairs: Sequence[tuple[float, float]], best: str, cohorts: Sequence[str]) -> list[Text]:
     """Formats one column, each spread below its mean.
 
