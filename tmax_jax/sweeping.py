@@ -120,7 +120,8 @@ def open_sweep(configs: Mapping[str, Config], folder: Path) -> Sweep:
             )
     cohort = read_cohort(first.data.store, cases)
     for variant in configs:
-        write_json(folder / variant / "environment.json", describe_environment(cohort.data))
+        if not (folder / variant / "results.csv").exists():  # a finished one keeps what it was made with
+            write_json(folder / variant / "environment.json", describe_environment(cohort.data))
     return Sweep(folder, configs, parts, cohort, folds)
 
 
