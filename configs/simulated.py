@@ -10,7 +10,6 @@ frame interval and number of frames, and gives delay, classical Tmax, flow and t
     python -m tmax_jax.main --config=configs/simulated.py:plain      held_out without deconvolved curves as input; wider
     python -m tmax_jax.main --config=configs/simulated.py:filtered   held_out with a learned deconvolution (203,677)
     python -m tmax_jax.main --config=configs/simulated.py:regularised      held_out; estimates must give the curve too
-    python -m tmax_jax.main --config=configs/simulated.py:unbiased   held_out; errors must be 0 on average at any delay
     python -m tmax_jax.main --config=configs/simulated.py:self_supervised  held_out; they must, and no truth is used
     python benchmarks/accuracy.py --run=runs/simulated-held_out --table=goals --table=volumes
 
@@ -92,17 +91,10 @@ def self_supervised(config: defaults.Config) -> None:
     config.loss.target_weight = 0.0
 
 
-def unbiased(config: defaults.Config) -> None:
-    held_out(config)
-    config.name = "simulated-unbiased"
-    config.simulation.unbiased = 1.0
-
-
 VARIANTS = {
     "held_out": held_out,
     "plain": plain,
     "filtered": filtered,
     "regularised": regularised,
-    "unbiased": unbiased,
     "self_supervised": self_supervised,
 }

@@ -121,16 +121,3 @@ def test_unknown_ranges_and_too_few_scans_are_named():
 def test_a_folder_without_a_run_is_named(tmp_path):
     with pytest.raises(RecordError, match=str(tmp_path)):
         load_estimator(tmp_path)
-
-
-def test_bias_is_counted_second_by_second():
-    error_s, delay_s = jnp.array([1.0, -1.0, 2.0, -1.0]), jnp.array([0.2, 0.7, -1.5, 30.0])
-    assert float(simulated.bias_by_second(error_s, delay_s)) == pytest.approx((0.0 + 4.0 + 1.0) / 3)
-
-
-def test_estimates_that_lean_to_the_middle_cost_and_scattered_ones_do_not():
-    delay_s = jnp.linspace(0.05, 9.95, 100)
-    leaning = 0.5 * (delay_s - 5.0) + 5.0
-    scattered = delay_s + 3.0 * (-1.0) ** jnp.arange(100)
-    assert float(simulated.bias_by_second(leaning - delay_s, delay_s)) > 1.0
-    assert float(simulated.bias_by_second(scattered - delay_s, delay_s)) < 1e-3

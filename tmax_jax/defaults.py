@@ -73,7 +73,6 @@ def get_config() -> Config:
     config.simulation.scans = 16  # a step, shared among the numbers of frames
     config.simulation.curves = 64  # of a scan
     config.simulation.frames = (40, 60, 80)
-    config.simulation.unbiased = 0.0  # weight, beside the likelihood, of: right on average at every delay
     config.simulation.ranges = ConfigDict()  # fields of perfusion.curves.Ranges that differ from its defaults
 
     config.tensorboard = False  # scalars for TensorBoard too (needs the extra: pip install 'tmax_jax[tensorboard]')

@@ -29,7 +29,6 @@ from tmax_jax.results.records import write_json
 from tmax_jax.training.checkpoint import start_from
 from tmax_jax.training.state import TrainState, init_state, step_key, variables_of
 
-_SECONDS = (-8, 32)  # of delay, in which a bias is counted
 _VALIDATION_KEY = 2**31 - 1  # no step's
 
 
@@ -80,34 +79,6 @@ def negative_log_likelihood(estimate: Estimate, truth: jax.Array) -> jax.Array:
     return jnp.mean(jnp.abs(median - truth) / estimate.scales + jnp.log(estimate.scales), axis=-1)
 
 
-def bias_by_second(error_s: jax.Array, delay_s: jax.Array) -> jax.Array:
-    """Returns the mean square of what is wrong on average, in each whole second of the true delay.
-
-    A median of what is likely leans towards the middle of what was drawn, the more the noisier the curve; this term
-    asks for estimates that are right on average at every delay.
-
-    Args:
-      error_s: `[curve]`, estimate less truth.
-      delay_s: `[curve]`, true.
-
-    Returns:
-      A scalar in s², over the seconds that hold a curve.
-
-    Reference:
-      Diskin, Eldar, Wiesel, IEEE Trans Signal Process 2023;71:2162 (estimators trained without bias).
-
-    Example:
-      >>> error_s, delay_s = jnp.array([1.0, -1.0, 2.0]), jnp.array([0.2, 0.7, 5.0])
-      >>> float(bias_by_second(error_s, delay_s))  # 0 in the first second, 2 in the sixth
-      2.0
-    """
-    first, end = _SECONDS
-    inside = jax.nn.one_hot(jnp.floor(delay_s).astype(jnp.int32) - first, end - first)  # [curve, second]
-    curves = jnp.sum(inside, axis=0)
-    bias_s = error_s @ inside / jnp.maximum(curves, 1.0)
-    return jnp.sum(bias_s**2) / jnp.maximum(jnp.sum(curves > 0), 1)
-
-
 def make_simulated_step(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
@@ -115,7 +86,6 @@ def make_simulated_step(
     *,
     target_weight: float = 1.0,
     consistency: float = 0.0,
-    unbiased: float = 0.0,
 ) -> Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]:
     """Builds the step that draws its own curves and learns from them.
 
@@ -125,7 +95,6 @@ def make_simulated_step(
       draw: curves from a key.
       target_weight: of the likelihood of the truth; 0 learns without it.
       consistency: weight of log(1 + misfit) between measured curves and those that the estimates predict.
-      unbiased: weight of `bias_by_second`, per s².
 
     Returns:
       A jitted function of (state, anything) as `training.loop.fit` takes it; the old state is donated.
@@ -140,9 +109,6 @@ def make_simulated_step(
             if consistency:
                 misfit = curve_misfit(estimate, Aligned.from_channels(curves.channels))
                 value = value + consistency * jnp.mean(jnp.log1p(misfit))
-            if unbiased:
-                delay_s = curves.truth[:, 0]
-                value = value + unbiased * bias_by_second(estimate.delay_s - delay_s, delay_s)
             return value
 
         value, grads = jax.value_and_grad(objective)(state.params)
@@ -227,7 +193,6 @@ def run(config: Config, workdir: Path, *, console: Console) -> None:
             draw,
             target_weight=config.loss.target_weight,
             consistency=config.loss.consistency,
-            unbiased=config.simulation.unbiased,
         ),
         batches=batches,
         validate=validate,
