@@ -76,7 +76,7 @@ def simulated_run(tmp_path_factory):
 
 def test_a_network_of_simulated_curves_makes_maps_with_their_uncertainty(simulated_run, tmp_path):
     summary = make(tmp_path / "maps", model=str(simulated_run), dicom_out=True)
-    assert set(summary["maps"]) == {"cbf", "cbv", "mtt", "tmax", "tmax_uncertainty"}
+    assert set(summary["maps"]) == {"cbf", "cbv", "mtt", "tmax", "tmax_uncertainty", "delay"}
     assert "core_ml" in summary["clinical"]
     assert {path.name for path in (tmp_path / "maps" / "dicom").iterdir()} == {
         f"{name}.dcm" for name in ("cbf", "cbv", "mtt", "tmax")
@@ -92,6 +92,6 @@ def test_estimates_do_not_depend_on_the_blocks_they_are_made_in(simulated_run, m
     monkeypatch.setattr("tmax_jax.trained._BLOCK", 1000)
     found = estimate_maps(load(simulated_run), curves.concentration, artery, curves.tissue, dt=curves.dt)
     at_once = load_estimator(simulated_run)(align(curves.concentration, jnp.asarray(artery), dt=curves.dt).channels())
-    for name, wanted in (("tmax", at_once.delay_s), ("mtt", np.exp(at_once.log_mtt))):
+    for name, wanted in (("tmax", at_once.classical_s), ("delay", at_once.delay_s), ("mtt", np.exp(at_once.log_mtt))):
         np.testing.assert_allclose(found[name], np.where(curves.tissue, wanted, 0.0), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(found["cbv"], found["cbf"] * found["mtt"] / 60, rtol=1e-5)

@@ -191,7 +191,7 @@ def predict(case: Case, model: str, *, artery: str, options: Options, clock: Clo
 
     Returns:
       The maps: the classical ones; Tmax, and what was learnt beside it, of a network trained on a cohort; flow, volume,
-      transit time and Tmax with its uncertainty of one trained on simulated curves.
+      transit time, Tmax with its uncertainty and the delay of one trained on simulated curves.
 
     Raises:
       PredictionError: neither a method nor a run; or an artery or a stage for a network that reads the signal itself.
@@ -244,10 +244,6 @@ def _network_maps(network: "Trained", case: Case, curves: Curves, artery: Artery
         return Maps(maps, None, curves, artery, network.name, network.data)
     assert artery is not None
     maps = trained.estimate_maps(network, curves.concentration, artery.curve, curves.tissue, dt=curves.dt)
-    if getattr(network.parts.model, "reads") == "delay":  # noqa: B009 (of the networks that estimate)
-        curves.notes.append(
-            "Tmax is the delay of the arterial blood; deconvolution reads it later, the more so the longer blood stays"
-        )
-    early = maps["tmax"] + maps["tmax_uncertainty"] < 0
-    maps["tmax"] = np.maximum(maps["tmax"], 0.0)
+    early = maps["delay"] < 0
+    maps |= {name: np.maximum(maps[name], 0.0) for name in ("tmax", "delay")}
     return Maps(maps, early, curves, artery, network.name, network.data)

@@ -19,7 +19,15 @@ from tmax_jax.results.environment import source_commit
 from tmax_jax.results.nifti import write_map
 from tmax_jax.results.records import write_text
 
-UNITS = {"cbf": "ml/100 g/min", "cbv": "ml/100 g", "mtt": "s", "ttp": "s", "tmax": "s", "tmax_uncertainty": "s"}
+UNITS = {
+    "cbf": "ml/100 g/min",
+    "cbv": "ml/100 g",
+    "mtt": "s",
+    "ttp": "s",
+    "tmax": "s",
+    "tmax_uncertainty": "s",
+    "delay": "s",
+}
 _NAMES = {
     "cbf": "cerebral blood flow",
     "cbv": "cerebral blood volume",
@@ -27,6 +35,7 @@ _NAMES = {
     "ttp": "time to peak of the tissue's curve, from the bolus arrival",
     "tmax": "time to maximum of the residue function",
     "tmax_uncertainty": "to either side of Tmax: within it the network expects nine truths of ten",
+    "delay": "delay of the arterial blood, without the lateness of deconvolution",
 }
 _HIGHEST_CBF = 100.0  # ml/100 g/min, mean of normal tissue; no brain has more
 _NOTICE = "Research only: nothing here is meant for the diagnosis or treatment of a patient."
@@ -145,7 +154,7 @@ def write(out: Path, case: Case, made: Maps, clock: Clock) -> dict[str, Any]:
 def write_dicom(folder: Path, case: Case, made: Maps, perfusion_series: Series) -> None:
     """Writes each map as a Parametric Map in the patient's own study: unlike all else it names the patient.
 
-    DICOM has no code for what an uncertainty is, so that map is left out.
+    Maps for which DICOM has no code (uncertainty, delay) are left out.
 
     Args:
       folder: made where it is not there.

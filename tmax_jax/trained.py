@@ -13,7 +13,7 @@ import numpy as np
 from tmax_jax.cohort.batches import gather, take
 from tmax_jax.cohort.store import Case
 from tmax_jax.defaults import Config, get_config
-from tmax_jax.models.voxelwise import QUANTITIES, Estimate, read
+from tmax_jax.models.voxelwise import QUANTITIES, Estimate
 from tmax_jax.parts import ExperimentError, Parts, build
 from tmax_jax.perfusion.alignment import align
 from tmax_jax.results.records import RecordError, read_json
@@ -123,9 +123,10 @@ def estimate_maps(
       dt: seconds between frames.
 
     Returns:
-      By name, float32 `[z, y, x]`, 0 outside the tissue: `cbf` (ml/100 g/min), `cbv` (ml/100 g), `mtt` and `tmax` (s),
-      and `tmax_uncertainty` (s), to either side of Tmax, within which the network expects nine truths of ten. Tmax is
-      what the config's `model.reads` says, and negative where tissue is fed before the artery.
+      By name, float32 `[z, y, x]`, 0 outside the tissue: `cbf` (ml/100 g/min), `cbv` (ml/100 g), `mtt` (s), `tmax` (s)
+      as a classical deconvolution would read it without noise, `tmax_uncertainty` (s), to either side, within which the
+      network expects nine truths of ten, and `delay` (s) of the arterial blood, negative where tissue is fed before the
+      artery.
     """
     model, variables = trained.parts.model, variables_of(trained.state)
 
@@ -134,14 +135,13 @@ def estimate_maps(
         channels = align(curves, artery, dt=dt).channels()
         found: Any = model.apply(variables, channels, train=False, method="estimate")
         cbf, mtt_s = jnp.exp(found.log_cbf), jnp.exp(found.log_mtt)
-        reads: str = getattr(model, "reads")  # noqa: B009 (of the networks that estimate)
-        half_width_s = jnp.log(10.0) * found.scales[..., QUANTITIES.index(reads)]
         return {
             "cbf": cbf,
             "cbv": cbf * mtt_s / 60.0,
             "mtt": mtt_s,
-            "tmax": read(found, reads),
-            "tmax_uncertainty": half_width_s,
+            "tmax": found.classical_s,
+            "tmax_uncertainty": jnp.log(10.0) * found.scales[..., QUANTITIES.index("classical")],
+            "delay": found.delay_s,
         }
 
     curves = np.asarray(concentration)[tissue]

@@ -33,7 +33,8 @@ SCALES = {
     "mtt": Scale("MTT", "s", 0.0, 15.0),
     "ttp": Scale("TTP, from the bolus arrival", "s", 0.0, 15.0),
     "tmax": Scale("Tmax", "s", 0.0, 12.0),
-    "tmax_uncertainty": Scale("Tmax to either side, 90 %", "s", 0.0, 6.0),
+    "tmax_uncertainty": Scale("uncertainty of Tmax", "s to either side, nine truths of ten", 0.0, 6.0),
+    "delay": Scale("delay of the arterial blood", "s", 0.0, 12.0),
 }
 
 
@@ -64,7 +65,7 @@ def draw_maps(
     columns = min(slices, 6)
     aspect = spacing_mm[1] / spacing_mm[2]
     shown = [name for name in SCALES if name in maps]
-    across = min(3, len(shown) + 1)
+    across = min(3 if len(shown) < 6 else 4, len(shown) + 1)
     down = math.ceil((len(shown) + 1) / across)
     panel = 6.0
     panel_height = panel * math.ceil(slices / columns) * height * aspect / (columns * width) + 1.1
