@@ -108,7 +108,7 @@ def montage(patients: Sequence[Patient], *, data: str) -> Figure:
     names = ["true", *patients[0].predictions_s]
     rows = math.ceil(len(names) / (columns := 1 if len(names) <= 12 else 2))
     width = 1.25 * len(patients)
-    label_width = 0.6 + 0.08 * max(map(len, names))
+    label_width = 0.9 + 0.1 * max(map(len, names))
     figure = Figure(figsize=(columns * (width + label_width), 1.05 * rows + 1.0), layout="constrained")
     axes = figure.subplots(rows, columns * len(patients), squeeze=False)
     image = None
