@@ -231,6 +231,26 @@ def estimates(estimate: Network, scan: Scan) -> Estimate:
     return jax.tree.map(np.asarray, found)
 
 
+def judged(found: Estimate, truths: Sequence[np.ndarray], best: float) -> str:
+    """Returns one network's line of a row of `goals`.
+
+    Args:
+      found: fields `[scan, curve]`.
+      truths: of the first four fields, the true delay first.
+      best: MAE of the best classical method, s.
+    """
+    delay_s = truths[0]
+    error = np.asarray(found.delay_s) - delay_s
+    second = np.minimum(delay_s.astype(int), 9)
+    bias = max((error[second == s].mean() for s in range(10)), key=abs)
+    away = [np.abs(f - t) / found.scales[..., i] for i, (f, t) in enumerate(zip(found[:4], truths, strict=True))]
+    inside = " ".join(f"{np.mean(a < np.log(10)):.2f}" for a in away)
+    mae, agreement = np.abs(error).mean(), np.mean((found.delay_s > 6) == (delay_s > 6))
+    met = mae <= best / 2, agreement >= 0.9, abs(bias) <= 0.3
+    flags_text = " ".join("met" if goal else "MISSED" for goal in met)
+    return f"{best:9.2f} {mae:8.2f} {mae / best:5.2f} | {agreement:9.3f} | {bias:10.2f} | {inside}  {flags_text}"
+
+
 def goals(networks: dict[str, Network]) -> None:
     """Prints networks beside the best classical method of each row, with the goals that they meet or miss."""
     print("\nGoals: MAE (s) against the true delay at most half of the best classical method's, agreement of > 6 s at")
@@ -246,19 +266,9 @@ def goals(networks: dict[str, Network]) -> None:
         truths = (delay_s, read["cSVD 10 %"][1], np.log(scan.tissue.cbf), np.log(scan.tissue.mtt_s))
         for name, estimate in networks.items():
             found = estimates(estimate, scan)
-            error = np.asarray(found.delay_s) - delay_s
-            second = np.minimum(delay_s.astype(int), 9)
-            bias = max((error[second == s].mean() for s in range(10)), key=abs)
-            away = [
-                np.abs(f - t) / found.scales[..., i] for i, (f, t) in enumerate(zip(found[:4], truths, strict=True))
-            ]
-            inside = " ".join(f"{np.mean(a < np.log(10)):.2f}" for a in away)
-            mae, agreement = np.abs(error).mean(), np.mean((found.delay_s > 6) == (delay_s > 6))
-            met = mae <= best / 2, agreement >= 0.9, abs(bias) <= 0.3
-            flags_text = " ".join("met" if goal else "MISSED" for goal in met)
             label = row if len(networks) == 1 else f"{row}: {name}"
-            told = f"{best:9.2f} {mae:8.2f} {mae / best:5.2f} | {agreement:9.3f} | {bias:10.2f}"
-            print(f"    {label:24s} {told} | {inside}  {flags_text}")
+            print(f"    {label:24s} {judged(found, truths, best)}")
+            error = np.asarray(found.delay_s) - delay_s
             calibration[name][row] = covered(error, np.asarray(found.scales[..., 0]), shares)
     for name, rows_of in calibration.items():
         print(f"\nCalibration of the delay, {name}: share of truths inside intervals of 10 ... 90 %")

@@ -56,8 +56,8 @@ def learned(run: Path) -> Read:
 
     def read(concentration: jax.Array, aif: jax.Array, dt: float) -> dict[str, np.ndarray]:
         found = estimate(align(concentration, aif, dt=dt).channels())
-        cbf, mtt_s = np.exp(found.log_cbf), np.exp(found.log_mtt)
-        return {"cbf": cbf, "cbv": cbf * mtt_s / 60.0, "mtt": mtt_s, "tmax": np.asarray(found.delay_s)}
+        fields = {"cbf": found.cbf, "cbv": found.cbv, "mtt": found.mtt_s, "tmax": found.delay_s}
+        return {name: np.asarray(values) for name, values in fields.items()}
 
     return read
 

@@ -5,8 +5,8 @@
   python -m tmax_jax.predict --store=cohort.zarr --case=case-0001 --model=tikhonov --out=maps
 
 A classical method makes CBF, CBV, MTT, TTP and Tmax. A network trained on a cohort makes Tmax and what it learnt beside
-it; one trained on simulated curves (configs/simulated.py) makes CBF, CBV, MTT, Tmax with its uncertainty,
-and the delay of the arterial blood.
+it; one trained on simulated curves (configs/simulated.py) makes CBF, CBV, MTT, Tmax with its uncertainty, and the delay
+of the arterial blood.
 
 Written are a NIfTI image a map with its unit in a sidecar, maps.png, aif.png and summary.json (volumes, artery,
 quality, times). Nothing in them tells whose they are; the DICOM objects of --dicom_out do, as they must. Where no bolus

@@ -14,8 +14,9 @@ from tmax_jax import perfusion
 from tmax_jax.cohort.store import Case
 from tmax_jax.dicom.series import Series
 from tmax_jax.prediction import Clock, Maps
-from tmax_jax.results import figures, maps
 from tmax_jax.results.environment import source_commit
+from tmax_jax.results.figures import save_figure
+from tmax_jax.results.maps import draw_artery, draw_maps
 from tmax_jax.results.nifti import write_map
 from tmax_jax.results.records import write_text
 
@@ -124,7 +125,7 @@ def write(out: Path, case: Case, made: Maps, clock: Clock) -> dict[str, Any]:
             write_map(out / f"{name}.nii.gz", values, np.array(case.attributes["affine"]), described)
     with clock.stage("figures"):
         baseline = np.asarray(curves.baseline)
-        figure = maps.draw_maps(
+        figure = draw_maps(
             made.maps,
             baseline,
             curves.tissue,
@@ -132,9 +133,9 @@ def write(out: Path, case: Case, made: Maps, clock: Clock) -> dict[str, Any]:
             title=f"perfusion maps: {made.method}",
             data=data,
         )
-        figures.save_figure(figure, out / "maps.png", dpi=110)
+        save_figure(figure, out / "maps.png", dpi=110)
         if made.artery:
-            figure = maps.draw_artery(
+            figure = draw_artery(
                 made.artery.curve,
                 np.asarray(curves.concentration)[curves.tissue].mean(axis=0),
                 curves.dt * np.arange(curves.concentration.shape[-1]),
@@ -145,7 +146,7 @@ def write(out: Path, case: Case, made: Maps, clock: Clock) -> dict[str, Any]:
                 title=made.artery.title(),
                 data=data,
             )
-            figures.save_figure(figure, out / "aif.png", dpi=110)
+            save_figure(figure, out / "aif.png", dpi=110)
     summary = summarise(case, made, clock.seconds)
     write_text(out / "summary.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
     return summary

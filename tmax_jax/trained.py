@@ -134,11 +134,10 @@ def estimate_maps(
     def estimate(variables: Any, curves: jax.Array, artery: jax.Array, dt: jax.Array) -> dict[str, jax.Array]:
         channels = align(curves, artery, dt=dt).channels()
         found: Any = model.apply(variables, channels, train=False, method="estimate")
-        cbf, mtt_s = jnp.exp(found.log_cbf), jnp.exp(found.log_mtt)
         return {
-            "cbf": cbf,
-            "cbv": cbf * mtt_s / 60.0,
-            "mtt": mtt_s,
+            "cbf": found.cbf,
+            "cbv": found.cbv,
+            "mtt": found.mtt_s,
             "tmax": found.classical_s,
             "tmax_uncertainty": jnp.log(10.0) * found.scales[..., QUANTITIES.index("classical")],
             "delay": found.delay_s,

@@ -8,7 +8,7 @@ A size that the store does not hold is recorded as such and stops no other: 44 n
 patients make fewer steps an epoch; the epochs grow to make up for it, up to four times those of 44 patients.
 
 5 variants of the 6-layer pointwise network (7,089 parameters) x (6 folds + 1). At 8 x 32 x 32 x 60 a cell of 44
-patients and 60 epochs takes about a minute of two CPU cores. (--config.epochs=N takes the same epochs for all.)
+patients and 60 epochs takes about a minute of one CPU core. (--config.epochs=N takes the same epochs for all.)
 """
 
 from configs import pointwise

@@ -7,7 +7,7 @@ The paper's outlook asks for this grid. Width 32, ReLU, Adam with a cosine sched
 channels of each hidden layer. All are compared with two layers without either.
 
 28 variants x (6 folds + 1), 1,985 to 14,193 parameters. At 8 x 32 x 32 x 60 a cell of 44 patients and 60 epochs takes
-about a minute of two CPU cores; at full size, 16 GFLOP a patient and epoch for 6 layers, it is made for a GPU.
+about a minute of one CPU core; at full size, 16 GFLOP a patient and epoch for 6 layers, it is made for a GPU.
 """
 
 from configs import pointwise

@@ -9,7 +9,7 @@ does; the patients that are scored are complete. Each larger share holds the sma
 every step (augmentation) instead of the same images every time.
 
 5 variants of the 6-layer pointwise network (7,089 parameters) x (6 folds + 1). At 8 x 32 x 32 x 60 a cell of 44
-patients and 60 epochs takes about a minute of two CPU cores.
+patients and 60 epochs takes about a minute of one CPU core.
 """
 
 from configs import pointwise

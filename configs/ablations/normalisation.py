@@ -6,7 +6,7 @@
 `series` scales each series to 0..1 by its own extremes, `raw` leaves the scanner's numbers; after the dash stands what
 normalises the layers of the 6-layer pointwise network (7,089 parameters; 6,209 without, 6,649 by groups or instances).
 
-8 variants x (6 folds + 1). At 8 x 32 x 32 x 60 a cell of 44 patients and 60 epochs takes about a minute of two cores.
+8 variants x (6 folds + 1). At 8 x 32 x 32 x 60 a cell of 44 patients and 60 epochs takes about a minute of one core.
 """
 
 from configs import pointwise

@@ -7,7 +7,7 @@
 the same gradients a network with such targets would give. `brain` or `all` is where the loss looks. `ms-all` is the
 paper's. The network is the 6-layer pointwise one, 7,089 parameters, with a linear head.
 
-6 variants x (6 folds + 1). At 8 x 32 x 32 x 60 a cell of 44 patients and 60 epochs takes about a minute of two cores.
+6 variants x (6 folds + 1). At 8 x 32 x 32 x 60 a cell of 44 patients and 60 epochs takes about a minute of one core.
 """
 
 from configs import pointwise

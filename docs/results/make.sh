@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the tables of this folder from nothing: 45 simulated patients at reduced size, five sweeps in two folds.
-# Run it again to go on where it stopped. About 75 minutes on two idle CPU cores; needs Linux (taskset).
+# Run it again to go on where it stopped. About two hours on two idle CPU cores; needs Linux (taskset).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 source launch/environment.sh

@@ -22,14 +22,14 @@ def predicted_curve(estimate: Estimate, found: Aligned) -> jax.Array:
     smoothly with the delay.
 
     Args:
-      estimate: fields `[...]`; `delay_s`, `log_cbf` and `log_mtt` are used.
+      estimate: fields `[...]`; delay, flow and transit time are used.
       found: the artery and its units, `[..., point]` and `[...]`.
 
     Returns:
       `[..., point]`, in the unit of `found.curve`.
     """
-    mtt_s = jnp.exp(estimate.log_mtt)[..., None]
-    flow = jnp.exp(estimate.log_cbf) / (6000.0 * ML_PER_GRAM * (found.flow_unit + 1e-6))
+    mtt_s = estimate.mtt_s[..., None]
+    flow = estimate.cbf / (6000.0 * ML_PER_GRAM * (found.flow_unit + 1e-6))
     edges = (jnp.arange(2 * POINTS + 1) - POINTS - 0.5).reshape((1,) * flow.ndim + (-1,))
     since_s = jnp.maximum(edges - estimate.delay_s[..., None], 0.0)
     kernel = flow[..., None] * jnp.diff(mtt_s * -jnp.expm1(-since_s / mtt_s), axis=-1)

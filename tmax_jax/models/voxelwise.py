@@ -30,6 +30,21 @@ class Estimate(NamedTuple):
     log_mtt: jax.Array  # of seconds
     scales: jax.Array  # [..., 4], of the four above, in their units
 
+    @property
+    def cbf(self) -> jax.Array:
+        """Cerebral blood flow in ml/100 g/min."""
+        return jnp.exp(self.log_cbf)
+
+    @property
+    def mtt_s(self) -> jax.Array:
+        """Mean transit time in seconds."""
+        return jnp.exp(self.log_mtt)
+
+    @property
+    def cbv(self) -> jax.Array:
+        """Cerebral blood volume in ml/100 g, by the central volume theorem."""
+        return self.cbf * self.mtt_s / 60.0
+
 
 class Voxelwise(nn.Module):
     """Layers on a voxel's curve, the artery's, and what fixed deconvolutions make of them.
