@@ -231,6 +231,12 @@ def estimates(estimate: Network, scan: Scan) -> Estimate:
     return jax.tree.map(np.asarray, found)
 
 
+def worst_bias(error_s: np.ndarray, delay_s: np.ndarray) -> float:
+    """Returns the mean error, of the ten seconds of true delay, that is farthest from 0."""
+    second = np.minimum(delay_s.astype(int), 9)
+    return max((float(error_s[second == s].mean()) for s in range(10)), key=abs)
+
+
 def judged(found: Estimate, truths: Sequence[np.ndarray], best: float) -> str:
     """Returns one network's line of a row of `goals`.
 
@@ -241,8 +247,7 @@ def judged(found: Estimate, truths: Sequence[np.ndarray], best: float) -> str:
     """
     delay_s = truths[0]
     error = np.asarray(found.delay_s) - delay_s
-    second = np.minimum(delay_s.astype(int), 9)
-    bias = max((error[second == s].mean() for s in range(10)), key=abs)
+    bias = worst_bias(error, delay_s)
     away = [np.abs(f - t) / found.scales[..., i] for i, (f, t) in enumerate(zip(found[:4], truths, strict=True))]
     inside = " ".join(f"{np.mean(a < np.log(10)):.2f}" for a in away)
     mae, agreement = np.abs(error).mean(), np.mean((found.delay_s > 6) == (delay_s > 6))

@@ -95,13 +95,13 @@ def find_curves(case: Case, options: Options = NO_OPTIONS, *, stage: Stage = _no
         curves = jax.block_until_ready(even.curves if bool(even.uneven) else scan.curves)
     arrival = scan.bolus.arrival
     with stage("brain mask"):
-        brain = perfusion.brain_mask(curves, case.mask, arrival_frame=float(arrival))
+        inside = perfusion.brain_mask(curves, head, arrival_frame=arrival)
+        brain = np.asarray(inside)
         if not brain.any():
             raise PerfusionError(
                 "no brain found: no connected region in which the curves rise above their noise after the bolus"
                 " arrives. Check that this is the series with contrast agent"
             )
-        inside = jnp.asarray(brain)
         ventricles, vessels = _fluid_and_vessels(curves, scan.baseline, inside)
     if options.correct_leakage:
         with stage("leakage correction"):

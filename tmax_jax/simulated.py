@@ -203,20 +203,28 @@ def run(config: Config, workdir: Path, *, console: Console) -> None:
     console.print(f"{workdir}: " + ", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
 
 
+def ranges_of(config: Config) -> Ranges:
+    """Returns between which values the config draws.
+
+    Raises:
+      ExperimentError: an unknown range.
+    """
+    bounds: dict[str, Any] = config.simulation.ranges.to_dict()
+    if unknown := sorted(set(bounds) - set(Ranges._fields)):
+        raise parts.ExperimentError(
+            f"config.simulation.ranges has no {unknown[0]!r}; it has: {', '.join(Ranges._fields)}"
+        )
+    fields: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in bounds.items()}
+    return Ranges(**fields)
+
+
 def draw_function(config: Config) -> Callable[[jax.Array], Curves]:
     """Returns what draws a step's curves: `scans` scans, shared among the numbers of frames.
 
     Raises:
       ExperimentError: an unknown range, or fewer scans than numbers of frames.
     """
-    simulation = config.simulation.to_dict()
-    bounds: dict[str, Any] = simulation["ranges"]
-    if unknown := sorted(set(bounds) - set(Ranges._fields)):
-        raise parts.ExperimentError(
-            f"config.simulation.ranges has no {unknown[0]!r}; it has: {', '.join(Ranges._fields)}"
-        )
-    fields: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in bounds.items()}
-    ranges = Ranges(**fields)
+    ranges, simulation = ranges_of(config), config.simulation.to_dict()
     frames = tuple(simulation["frames"])
     scans = simulation["scans"] // len(frames)
     if not scans:

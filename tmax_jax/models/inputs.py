@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from tmax_jax.models.blocks import ModelError
 from tmax_jax.perfusion.alignment import align
+from tmax_jax.perfusion.brain import brain_mask
 from tmax_jax.perfusion.deconvolution import deconvolve
 from tmax_jax.perfusion.masks import ventricle_mask, vessel_mask
 from tmax_jax.perfusion.parametric import maps
@@ -25,7 +26,8 @@ class Patient(NamedTuple):
     concentration: jax.Array  # [z, y, x, time], 0 outside the mask
     aif: jax.Array  # [time]
     baseline: jax.Array  # [z, y, x], signal before the bolus
-    mask: jax.Array  # bool [z, y, x]
+    mask: jax.Array  # bool [z, y, x], the head
+    brain: jax.Array  # bool [z, y, x]
     dt: jax.Array
     arrival_frame: jax.Array
 
@@ -44,9 +46,11 @@ def read_patient(signal: jax.Array, mask: jax.Array, inserted: jax.Array, dt: ja
     """
     signal, missing = signal.astype(jnp.float32), inserted[:, None, None, :]
     scan = signal_to_concentration(signal, echo_time_s=_ECHO_TIME_S, mask=mask, inserted=missing)
-    aif = select_aif(scan.curves, mask, dt=dt, arrival_frame=scan.bolus.arrival).curve
+    arrival = scan.bolus.arrival
+    brain = brain_mask(scan.curves, mask, arrival_frame=arrival)  # the artery is not to be found in the scalp's noise
+    aif = select_aif(scan.curves, brain, dt=dt, arrival_frame=arrival).curve
     peak = jnp.maximum(jnp.max(aif), 1e-6)
-    return Patient(scan.curves / peak, aif / peak, scan.baseline, mask, dt, scan.bolus.arrival)
+    return Patient(scan.curves / peak, aif / peak, scan.baseline, mask, brain, dt, arrival)
 
 
 def _aligned(patient: Patient) -> jax.Array:
@@ -64,15 +68,15 @@ def _residue(patient: Patient) -> jax.Array:
 
 
 def _maps(patient: Patient) -> jax.Array:
-    found = maps(patient.concentration, patient.aif, dt=patient.dt, method="csvd", mask=patient.mask)
+    found = maps(patient.concentration, patient.aif, dt=patient.dt, method="csvd", mask=patient.brain)
     scaled = (found.cbf / 60.0, found.cbv / 4.0, found.mtt_s / 8.0, found.ttp_s / 60.0, found.tmax_s / 10.0)
     return jnp.clip(jnp.stack(scaled, axis=-1), -5.0, 5.0)  # flow and volume of noise have no bound
 
 
 def _masks(patient: Patient) -> jax.Array:
     found = (
-        vessel_mask(patient.concentration, patient.mask),
-        ventricle_mask(patient.concentration, patient.baseline, patient.mask),
+        vessel_mask(patient.concentration, patient.brain),
+        ventricle_mask(patient.concentration, patient.baseline, patient.brain),
     )
     return jnp.stack(found, axis=-1).astype(jnp.float32)
 

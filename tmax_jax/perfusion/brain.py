@@ -1,9 +1,10 @@
-"""Where the bolus passes: brain, told from scalp and air by the curves. On the host, in numpy and scipy."""
+"""Where the bolus passes: brain, told from scalp and air by the curves. Runs inside jit, vmap and on split rows."""
+
+import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import scipy.ndimage
 
 from tmax_jax.perfusion.arrival import NON_STEADY_FRAMES
 
@@ -12,10 +13,11 @@ _LEAST_AREA = 0.3  # of the upper quartile
 _HOLES_VOXELS = 4  # gaps of up to twice so many are closed: a core without flow is brain
 
 
-def brain_mask(concentration: jax.Array, head: np.ndarray, *, arrival_frame: float) -> np.ndarray:
+@jax.jit
+def brain_mask(concentration: jax.Array, head: jax.Array, *, arrival_frame: float | jax.Array) -> jax.Array:
     """Finds the brain in the head: the largest piece through which contrast agent passes.
 
-    A mask by brightness alone keeps the scalp, in whose curves noise reads as late tissue.
+    A mask by brightness alone keeps the scalp, in whose curves noise reads as late tissue, and as arteries.
 
     Args:
       concentration: `[z, y, x, time]`, dR2* in 1/s.
@@ -27,27 +29,23 @@ def brain_mask(concentration: jax.Array, head: np.ndarray, *, arrival_frame: flo
       nothing rises above its noise.
 
     Example:
-      `brain_mask(scan.curves, head, arrival_frame=float(scan.bolus.arrival))`
+      `brain_mask(scan.curves, head, arrival_frame=scan.bolus.arrival)`
     """
-    area, rise = (np.asarray(values) for values in _rise(concentration, arrival_frame))
+    area, rise = _rise(concentration, arrival_frame)
     seen = head & (rise > _RISE_OVER_NOISE)
-    if not seen.any():
-        return seen
-    seen &= area > _LEAST_AREA * np.percentile(area[seen], 75)
-    cross = scipy.ndimage.generate_binary_structure(2, 1)
-    opened = scipy.ndimage.binary_opening(seen, cross[None])
-    labels = np.zeros(seen.shape, np.int32)
-    if not scipy.ndimage.label(opened, output=labels):
-        return opened
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    padded = np.pad(labels == sizes.argmax(), ((0, 0), (_HOLES_VOXELS, _HOLES_VOXELS), (_HOLES_VOXELS, _HOLES_VOXELS)))
-    closed = scipy.ndimage.binary_closing(padded, cross[None], iterations=_HOLES_VOXELS)
+    upper_quartile = jnp.nanpercentile(jnp.where(seen, area, jnp.nan), 75)
+    seen &= area > _LEAST_AREA * upper_quartile  # never true where nothing is seen
+    piece = _largest_piece(_grow(_shrink(seen)))
+    margin = (_HOLES_VOXELS, _HOLES_VOXELS)
+    closed = jnp.pad(piece, ((0, 0), margin, margin))
+    for step in [_grow] * _HOLES_VOXELS + [_shrink] * _HOLES_VOXELS:
+        closed = step(closed)
+    rest = _pieces(~closed, (1, 2))
+    outside = rest == rest[:, -1:, -1:]  # the margin's corner is never closed
     inner = slice(_HOLES_VOXELS, -_HOLES_VOXELS)
-    return np.stack([np.asarray(scipy.ndimage.binary_fill_holes(image)) for image in closed[:, inner, inner]]) & head
+    return ~outside[:, inner, inner] & head
 
 
-@jax.jit
 def _rise(concentration: jax.Array, arrival_frame: float | jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns the mean after the arrival, and how many times its own standard error it is, each `[z, y, x]`."""
     frame = jnp.arange(concentration.shape[-1]).reshape(1, 1, 1, -1)
@@ -57,3 +55,52 @@ def _rise(concentration: jax.Array, arrival_frame: float | jax.Array) -> tuple[j
     noise = jnp.std(concentration, axis=-1, where=before)
     error = noise / jnp.sqrt(jnp.maximum(jnp.sum(after), 1).astype(noise.dtype))
     return area, area / jnp.where(error > 0, error, 1.0) * (error > 0)
+
+
+def _neighbours(values: jax.Array, axes: Sequence[int], outside: int) -> list[jax.Array]:
+    """Returns the array moved by one to either side along each axis, with a value for what lies outside of it."""
+
+    def moved(axis: int, forward: bool) -> jax.Array:
+        length = values.shape[axis]
+        margin = [(0, 0)] * values.ndim
+        margin[axis] = (1, 0) if forward else (0, 1)
+        kept = jax.lax.slice_in_dim(values, *((0, length - 1) if forward else (1, length)), axis=axis)
+        return jnp.pad(kept, margin, constant_values=outside)
+
+    return [moved(axis, forward) for axis in axes for forward in (True, False)]
+
+
+def _grow(mask: jax.Array) -> jax.Array:
+    return functools.reduce(jnp.logical_or, _neighbours(mask, (1, 2), False), mask)
+
+
+def _shrink(mask: jax.Array) -> jax.Array:
+    return functools.reduce(jnp.logical_and, _neighbours(mask, (1, 2), False), mask)
+
+
+def _pieces(mask: jax.Array, axes: Sequence[int]) -> jax.Array:
+    """Numbers the pieces of a mask, joined by faces along `axes`: by the place of their last voxel, from 1; 0 outside.
+
+    Every voxel points at a voxel of its piece. What a voxel points at takes the highest place that any of the
+    neighbours points at, then all follow their pointers: a few rounds, however winding the piece.
+    """
+    places = jnp.arange(1, mask.size + 1, dtype=jnp.int32).reshape(mask.shape)
+    pointer = jnp.where(mask, places, 0)
+
+    def join(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        before, _ = state
+        highest = jnp.where(mask, functools.reduce(jnp.maximum, _neighbours(before, axes, 0), before), 0)
+        by_place = jnp.pad(before.reshape(-1), (1, 0)).at[before.reshape(-1)].max(highest.reshape(-1))
+        by_place = by_place[by_place]
+        after = by_place[by_place[before]]
+        return after, jnp.any(after != before)
+
+    pointer, _ = jax.lax.while_loop(lambda state: state[1], join, (pointer, jnp.any(mask)))
+    return pointer
+
+
+def _largest_piece(mask: jax.Array) -> jax.Array:
+    """Returns the piece of most voxels, an empty one where there is none."""
+    piece = _pieces(mask, (0, 1, 2))
+    voxels = jnp.zeros(mask.size + 1, jnp.int32).at[piece.reshape(-1)].add(mask.reshape(-1).astype(jnp.int32))
+    return mask & (piece == jnp.argmax(voxels))

@@ -4,6 +4,7 @@ Nothing here touches a file, so that a network can be trained on curves that it 
 """
 
 import functools
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
@@ -85,6 +86,7 @@ class Ranges(NamedTuple):
 class Scan(NamedTuple):
     """Curves of one scan, measured and true."""
 
+    bolus: Bolus  # of the artery
     signal: jax.Array  # [curve, time], noisy, in units of the tissue's baseline
     concentration: jax.Array  # [curve, time], dR2* in 1/s, from the signal
     clean: jax.Array  # [curve, time], without noise
@@ -98,7 +100,9 @@ class Scan(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnames="frames")
-def tissue_curves(bolus: Bolus, tissue: Tissue, *, dt: float | jax.Array, frames: int) -> jax.Array:
+def tissue_curves(
+    bolus: Bolus, tissue: Tissue, *, dt: float | jax.Array, frames: int, earliest_s: float | jax.Array = 0.0
+) -> jax.Array:
     """Convolves an artery with residue functions, each step of the convolution integrated in closed form.
 
     Args:
@@ -106,6 +110,7 @@ def tissue_curves(bolus: Bolus, tissue: Tissue, *, dt: float | jax.Array, frames
       tissue: of each curve.
       dt: seconds between frames.
       frames: number of time points.
+      earliest_s: at most 0; no delay is below it.
 
     Returns:
       Concentration `[curve, time]`, dR2* in 1/s.
@@ -117,6 +122,8 @@ def tissue_curves(bolus: Bolus, tissue: Tissue, *, dt: float | jax.Array, frames
       >>> round(float(curve.sum() / bolus.curve(jnp.arange(60.0)).sum()) * 70.19, 2)  # CBV, in ml/100 g
       4.0
     """
+    bolus = bolus._replace(arrival_s=bolus.arrival_s + earliest_s)
+    tissue = tissue._replace(delay_s=tissue.delay_s - earliest_s)
     step = dt / _OVERSAMPLING
     length = frames * _OVERSAMPLING
     edge = (jnp.arange(length + 1) * step).reshape(1, -1)
@@ -168,14 +175,7 @@ def draw_scan(key: jax.Array, *, curves: int, frames: int, ranges: Ranges = Rang
       ((3, 40), (40,), (3,))
     """
     keys = iter(jax.random.split(key, 24))
-
-    def uniform(bounds: Range, shape: tuple[int, ...] = ()) -> jax.Array:
-        return jax.random.uniform(next(keys), shape, jnp.float32, *bounds)
-
-    def logarithmic(bounds: Range, shape: tuple[int, ...] = ()) -> jax.Array:
-        low, high = bounds
-        return low * (high / low) ** uniform((0.0, 1.0), shape)
-
+    uniform, logarithmic = _uniform(keys), _logarithmic(keys)
     dt, echo_time_s, snr = uniform(ranges.dt_s), uniform(ranges.echo_time_s), logarithmic(ranges.snr)
     arrival_s = jnp.maximum(uniform(ranges.baseline_s), 6.0 * dt)  # some settled frames, however slow the scan
     bolus = Bolus(
@@ -186,22 +186,12 @@ def draw_scan(key: jax.Array, *, curves: int, frames: int, ranges: Ranges = Rang
         recirculation=uniform(ranges.recirculation),
         recirculation_delay_s=uniform(ranges.recirculation_delay_s),
     )
-    weights = jnp.log(jnp.asarray(ranges.families))
-    dispersed = uniform((0.0, 1.0), (curves,)) < ranges.dispersed
-    tissue = Tissue(
-        delay_s=uniform(ranges.delay_s, (curves,)),
-        mtt_s=logarithmic(ranges.mtt_s, (curves,)),
-        cbv=logarithmic(ranges.cbv, (curves,)),
-        family=jax.random.categorical(next(keys), weights, shape=(curves,)),
-        shape=jax.random.randint(next(keys), (curves,), ranges.shape[0], ranges.shape[1] + 1),
-        dispersion_s=jnp.where(dispersed, uniform(ranges.dispersion_s, (curves,)), 0.0),
-    )
-    earliest = jnp.minimum(ranges.delay_s[0], 0.0)
-    source, late = bolus._replace(arrival_s=arrival_s + earliest), tissue._replace(delay_s=tissue.delay_s - earliest)
-    clean = tissue_curves(source, late, dt=dt, frames=frames)
+    tissue = draw_tissue(keys, curves=curves, ranges=ranges)
+    earliest_s = jnp.minimum(ranges.delay_s[0], 0.0)
+    clean = tissue_curves(bolus, tissue, dt=dt, frames=frames, earliest_s=earliest_s)
     clean_aif = bolus.curve(jnp.arange(frames) * dt)
     steady = approach_to_steady_state(frames, excess=uniform((0.0, 0.3)))
-    last = jnp.floor(source.arrival_s / dt).astype(jnp.int32)
+    last = jnp.floor((arrival_s + earliest_s) / dt).astype(jnp.int32)
 
     def measured(key: jax.Array, concentration: jax.Array) -> tuple[jax.Array, jax.Array]:
         ideal = concentration_to_signal(concentration, jnp.ones(concentration.shape[0]), echo_time_s=echo_time_s)
@@ -213,4 +203,52 @@ def draw_scan(key: jax.Array, *, curves: int, frames: int, ranges: Ranges = Rang
     mixed = share * _BLOOD_VISIBLE * clean_aif + (1.0 - share) * clean[0]
     visible = jnp.tile(mixed.reshape(1, -1), (_ARTERIAL_VOXELS, 1))
     aif = jnp.mean(measured(next(keys), visible)[1], axis=0) / _BLOOD_VISIBLE
-    return Scan(signal, concentration, clean, aif, clean_aif, dt, echo_time_s, snr, arrival_s, tissue)
+    return Scan(bolus, signal, concentration, clean, aif, clean_aif, dt, echo_time_s, snr, arrival_s, tissue)
+
+
+def draw_tissue(keys: Iterator[jax.Array], *, curves: int, ranges: Ranges) -> Tissue:
+    """Draws tissue at random.
+
+    Args:
+      keys: of `jax.random`; seven are taken.
+      curves: how many.
+      ranges: between which values to draw.
+
+    Returns:
+      The tissue of each curve.
+
+    Example:
+      >>> draw_tissue(iter(jax.random.split(jax.random.key(0), 7)), curves=3, ranges=Ranges()).delay_s.shape
+      (3,)
+    """
+    uniform, logarithmic = _uniform(keys), _logarithmic(keys)
+    weights = jnp.log(jnp.asarray(ranges.families))
+    dispersed = uniform((0.0, 1.0), (curves,)) < ranges.dispersed
+    return Tissue(
+        delay_s=uniform(ranges.delay_s, (curves,)),
+        mtt_s=logarithmic(ranges.mtt_s, (curves,)),
+        cbv=logarithmic(ranges.cbv, (curves,)),
+        family=jax.random.categorical(next(keys), weights, shape=(curves,)),
+        shape=jax.random.randint(next(keys), (curves,), ranges.shape[0], ranges.shape[1] + 1),
+        dispersion_s=jnp.where(dispersed, uniform(ranges.dispersion_s, (curves,)), 0.0),
+    )
+
+
+def _uniform(keys: Iterator[jax.Array]) -> Callable[..., jax.Array]:
+    """Returns what draws values between bounds, each time with the next key."""
+
+    def draw(bounds: Range, shape: tuple[int, ...] = ()) -> jax.Array:
+        return jax.random.uniform(next(keys), shape, jnp.float32, *bounds)
+
+    return draw
+
+
+def _logarithmic(keys: Iterator[jax.Array]) -> Callable[..., jax.Array]:
+    """Returns what draws values between bounds, their logarithm uniformly, each time with the next key."""
+    uniform = _uniform(keys)
+
+    def draw(bounds: Range, shape: tuple[int, ...] = ()) -> jax.Array:
+        low, high = bounds
+        return low * (high / low) ** uniform((0.0, 1.0), shape)
+
+    return draw
