@@ -73,6 +73,13 @@ def test_maps_of_other_pixels_are_made_again(one):
     assert classical._kept(one, CASE) is None
 
 
+def test_maps_of_other_code_are_made_again(one, monkeypatch):
+    tmax_estimates(one, [CASE], QUIET)
+    assert classical._kept(one, CASE) is not None
+    monkeypatch.setattr(classical, "_digest_of_code", lambda: "another")
+    assert classical._kept(one, CASE) is None
+
+
 def test_a_patient_without_a_bolus_has_no_map_and_the_reason_is_said_every_time(one):
     case = read_case(one, CASE)
     assert case.perfusion is not None

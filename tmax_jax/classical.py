@@ -1,5 +1,7 @@
 """The classical rows of every table: Tmax by deconvolution, computed once a store and kept in it."""
 
+import functools
+import hashlib
 import importlib.metadata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from tmax_jax import chain, perfusion
 from tmax_jax.chain import classical_maps, find_artery, find_curves
 from tmax_jax.cohort.derived import read_derived, write_derived
 from tmax_jax.cohort.places import path_beside
@@ -67,7 +70,15 @@ def _made_of(store: str | Path, case_id: str) -> dict[str, str]:
     return {
         "source": attributes.get("fingerprint", ""),
         "software_version": importlib.metadata.version("tmax_jax"),
+        "code": _digest_of_code(),
     }
+
+
+@functools.cache
+def _digest_of_code() -> str:
+    """What the maps are made by: of a research code the version alone does not tell."""
+    files = [Path(chain.__file__), *sorted(Path(perfusion.__file__).parent.glob("*.py"))]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
 def _kept(store: str | Path, case_id: str) -> Mapping[str, np.ndarray] | str | None:
