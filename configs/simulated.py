@@ -6,7 +6,7 @@ frame interval and number of frames, and gives delay, classical Tmax, flow and t
 
     python -m tmax_jax.main --config=configs/simulated.py
     python -m tmax_jax.main --config=configs/simulated.py:held_out   trained without what benchmarks/accuracy.py tests:
-        residue functions exponential and gamma alone, SNR 25 to 200, a frame every 1.3 to 2.2 s
+        residue functions exponential (two thirds) and gamma alone, SNR 25 to 200, a frame every 1.3 to 2.2 s
     python -m tmax_jax.main --config=configs/simulated.py:plain      held_out without deconvolved curves as input; wider
     python -m tmax_jax.main --config=configs/simulated.py:filtered   held_out with a learned deconvolution (203,677)
     python -m tmax_jax.main --config=configs/simulated.py:regularised      held_out; estimates must give the curve too
@@ -53,7 +53,7 @@ def held_out(config: defaults.Config) -> None:
     config.name += "-held_out"
     ranges = config.simulation.ranges
     with ranges.unlocked():
-        ranges.update({"families": (1.0, 0.0, 0.0, 1.0), "snr": (25.0, 200.0), "dt_s": (1.3, 2.2)})
+        ranges.update({"families": (2.0, 0.0, 0.0, 1.0), "snr": (25.0, 200.0), "dt_s": (1.3, 2.2)})
 
 
 def plain(config: defaults.Config) -> None:
