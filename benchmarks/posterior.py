@@ -41,10 +41,10 @@ class Tissues(NamedTuple):
 class Reading(NamedTuple):
     """What an ideal reader says of curves, each `[curve]`."""
 
-    delay_s: jax.Array  # median
-    low_s: jax.Array  # 5 %
-    high_s: jax.Array  # 95 %
-    tissues: jax.Array  # how many explain the curve (effective sample size); with few the answer is rough
+    delay_s: jax.Array | np.ndarray  # median
+    low_s: jax.Array | np.ndarray  # 5 %
+    high_s: jax.Array | np.ndarray  # 95 %
+    tissues: jax.Array | np.ndarray  # how many explain the curve (effective sample size); with few the answer is rough
 
 
 def possible_tissues(key: jax.Array, scan: Scan, prior: Ranges) -> Tissues:
@@ -73,8 +73,8 @@ def read(signal: jax.Array, snr: jax.Array, tissues: Tissues) -> Reading:
         squares = made_squared - 2.0 * jnp.matmul(made, measured, precision="highest") + jnp.sum(measured**2)
         weight = jax.nn.softmax(-0.5 * snr**2 * squares)
         share = jnp.cumsum(weight)
-        quantiles = tissues.delay_s[jnp.searchsorted(share, jnp.array([0.5, 0.05, 0.95]) * share[-1])]
-        return Reading(*quantiles, 1.0 / jnp.sum(weight**2))
+        median, low, high = tissues.delay_s[jnp.searchsorted(share, jnp.array([0.5, 0.05, 0.95]) * share[-1])]
+        return Reading(median, low, high, 1.0 / jnp.sum(weight**2))
 
     return jax.lax.map(one, signal[:, NON_STEADY_FRAMES:], batch_size=16)
 

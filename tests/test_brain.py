@@ -35,12 +35,13 @@ def by_scipy(scan: Concentration, head: np.ndarray) -> np.ndarray:
     seen = head & (rise > 4.0)
     seen &= area > 0.3 * np.percentile(area[seen], 75)
     cross = scipy.ndimage.generate_binary_structure(2, 1)
-    labels, _ = scipy.ndimage.label(scipy.ndimage.binary_opening(seen, cross[None]))
+    labels = np.zeros(seen.shape, np.int32)
+    scipy.ndimage.label(scipy.ndimage.binary_opening(seen, cross[None]), output=labels)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     padded = np.pad(labels == sizes.argmax(), ((0, 0), (4, 4), (4, 4)))
     closed = scipy.ndimage.binary_closing(padded, cross[None], iterations=4)[:, 4:-4, 4:-4]
-    return np.stack([scipy.ndimage.binary_fill_holes(image) for image in closed]) & head
+    return np.stack([np.asarray(scipy.ndimage.binary_fill_holes(image)) for image in closed]) & head
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
@@ -59,7 +60,9 @@ def test_pieces_are_those_of_scipy(density, axes):
     joined = scipy.ndimage.generate_binary_structure(3, 1)
     if 0 not in axes:
         joined[[0, 2]] = False
-    labels, count = scipy.ndimage.label(mask, joined)
+    labels = np.zeros(mask.shape, np.int32)
+    scipy.ndimage.label(mask, joined, output=labels)
+    count = labels.max()
     found = np.asarray(_pieces(jnp.asarray(mask), axes))
     assert len(np.unique(found[mask])) == count
     for label in range(1, count + 1):

@@ -6,6 +6,7 @@ not, so there a kernel of 3 x 3 x 3 is three 2-D convolutions of neighbouring sl
 
 import functools
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -105,7 +106,7 @@ def _backward(saved: tuple[jax.Array, jax.Array], upstream: jax.Array) -> tuple[
 _sum_with_kernel_gradient.defvjp(_forward, _backward)
 
 
-def kernel_gradient(x: jax.Array, upstream: jax.Array, sides: tuple[int, int, int]) -> jax.Array:
+def kernel_gradient(x: jax.Array, upstream: jax.Array, sides: Sequence[int]) -> jax.Array:
     """Returns the gradient of a convolution's kernel, one product of matrices a slice.
 
     XLA has the kernel's gradient as a convolution with an image for its kernel, which is slow for large images. Here a
@@ -135,8 +136,8 @@ def kernel_gradient(x: jax.Array, upstream: jax.Array, sides: tuple[int, int, in
         return total + lax.dot_general(windows, one[1], over_voxels, preferred_element_type=jnp.float32), None
 
     start = jnp.zeros((rows * columns * channels, depth * features), jnp.float32)
-    images = (values.reshape(-1, height, width, values.shape[-1]) for values in (x, reached))
-    total, _ = lax.scan(add_slice, start, tuple(images))
+    images = x.reshape(-1, height, width, channels)
+    total, _ = lax.scan(add_slice, start, (images, reached.reshape(-1, height, width, depth * features)))
     return jnp.moveaxis(total.reshape(rows, columns, channels, depth, features), 3, 0)
 
 
