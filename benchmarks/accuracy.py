@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 from tmax_jax.metrics.cohort import volume_agreement
 from tmax_jax.models.inputs import read_patient
@@ -315,6 +315,7 @@ def volumes(networks: dict[str, Network]) -> None:
 
 def main(_: Sequence[str]) -> None:
     """Prints the tables."""
+    logging.set_verbosity(logging.WARNING)  # reading a checkpoint tells much
     wanted = _TABLE.value
     if "curves" in wanted:
         monte_carlo()

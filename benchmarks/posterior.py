@@ -24,8 +24,8 @@ from tmax_jax.perfusion.arrival import NON_STEADY_FRAMES
 from tmax_jax.perfusion.curves import Ranges, Scan, draw_scan, draw_tissue, tissue_curves
 from tmax_jax.simulated import ranges_of
 
-_SCANS = flags.DEFINE_integer("scans", 8, "each with an artery of its own", 1)
-_TISSUES = flags.DEFINE_integer("tissues", 1_000_000, "drawn from the prior, for each scan", 10_000)
+_SCANS = flags.DEFINE_integer("scans", 4, "each with an artery of its own", 1)
+_TISSUES = flags.DEFINE_integer("tissues", 400_000, "drawn from the prior, for each scan", 10_000)
 _FAMILIES = flags.DEFINE_list("families", None, "weights of exponential, box, linear, gamma instead of the config's")
 _CURVES = 250  # measured, of a scan
 _BLOCK = 10_000  # tissues whose curves are made at once

@@ -15,7 +15,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 from matplotlib.figure import Figure
 
 from tmax_jax.perfusion.alignment import align
@@ -101,12 +101,13 @@ def draw(phantom: TilePhantom, found: dict[str, dict[str, np.ndarray]]) -> Figur
 
 def main(_: Sequence[str]) -> None:
     """Simulates, reads and draws."""
+    logging.set_verbosity(logging.WARNING)  # reading a checkpoint tells much
     phantom = tile_phantom(jax.random.key(0), residue=_RESIDUE.value, snr=_SNR.value)
     readers = {name: classical(name) for name in _METHODS.value}
     if _RUN.value:
         readers[Path(_RUN.value).name] = learned(Path(_RUN.value))
     found = {name: read(phantom.concentration, phantom.aif, phantom.dt) for name, read in readers.items()}
-    draw(phantom, found).savefig(Path(_OUT.value), dpi=100)
+    draw(phantom, found).savefig(Path(_OUT.value), dpi=72)
     print(f"written: {_OUT.value}")
 
 
