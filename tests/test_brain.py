@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.ndimage
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from tmax_jax.cohort.mask import foreground_mask
 from tmax_jax.models.inputs import read_patient
@@ -104,3 +105,20 @@ def test_a_network_is_given_the_artery_of_the_brain_although_the_scalp_is_in_its
     known = select_aif(scan.curves, brain, dt=dt, arrival_frame=scan.bolus.arrival)
     assert bool(known.found)
     assert np.corrcoef(read.aif, known.curve)[0, 1] > 0.95
+
+
+@pytest.mark.parametrize("shape", [(2, 1), (1, 4), (2, 4)])
+def test_devices_that_share_patients_and_rows_find_the_brains_of_one_device(shape):
+    scans = [patient(number) for number in (0, 1)]
+    curves, heads, frames = (
+        jnp.stack([scan.curves for *_, scan in scans]),
+        jnp.stack([head for _, _, head, _ in scans]),
+        jnp.stack([scan.bolus.arrival for *_, scan in scans]),
+    )
+    mesh = jax.make_mesh(shape, ("data", "space"), axis_types=(AxisType.Auto,) * 2)
+    put = [
+        jax.device_put(values, NamedSharding(mesh, PartitionSpec(*parts)))
+        for values, parts in ((curves, ("data", None, "space")), (heads, ("data", None, "space")), (frames, ("data",)))
+    ]
+    find = jax.jit(jax.vmap(lambda curves, head, frame: brain_mask(curves, head, arrival_frame=frame)))
+    np.testing.assert_array_equal(find(*put), find(curves, heads, frames))
