@@ -95,7 +95,6 @@ class Scan(NamedTuple):
     dt: jax.Array  # seconds between frames
     echo_time_s: jax.Array
     snr: jax.Array
-    arrival_s: jax.Array  # of the bolus in the artery
     tissue: Tissue
 
 
@@ -203,7 +202,7 @@ def draw_scan(key: jax.Array, *, curves: int, frames: int, ranges: Ranges = Rang
     mixed = share * _BLOOD_VISIBLE * clean_aif + (1.0 - share) * clean[0]
     visible = jnp.tile(mixed.reshape(1, -1), (_ARTERIAL_VOXELS, 1))
     aif = jnp.mean(measured(next(keys), visible)[1], axis=0) / _BLOOD_VISIBLE
-    return Scan(bolus, signal, concentration, clean, aif, clean_aif, dt, echo_time_s, snr, arrival_s, tissue)
+    return Scan(bolus, signal, concentration, clean, aif, clean_aif, dt, echo_time_s, snr, tissue)
 
 
 def draw_tissue(keys: Iterator[jax.Array], *, curves: int, ranges: Ranges) -> Tissue:
