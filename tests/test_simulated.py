@@ -10,16 +10,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import SingleDeviceSharding
 from rich.console import Console
 
+from configs.hybrid_finetuned import get_config as get_finetuned
 from configs.simulated import get_config
+from tests.test_experiment import store
 from tmax_jax import experiment, simulated
 from tmax_jax.models.voxelwise import Estimate
 from tmax_jax.parts import ExperimentError
 from tmax_jax.perfusion.alignment import CHANNELS
 from tmax_jax.perfusion.curves import Ranges
-from tmax_jax.results.records import RecordError
+from tmax_jax.results.records import RecordError, read_cases
 from tmax_jax.trained import load_estimator
+from tmax_jax.training.checkpoint import restore_saved
 
 QUIET = Console(quiet=True)
 
@@ -98,6 +102,22 @@ def test_an_interrupted_run_ends_with_the_same_bits(workdir, tmp_path):
     x = jnp.ones((5, CHANNELS))
     found, whole = (load_estimator(folder)(x) for folder in (tmp_path / "run", workdir))
     jax.tree.map(np.testing.assert_array_equal, found, whole)
+
+
+def test_its_network_is_trained_further_on_patients_and_starts_from_what_it_knew(workdir, tmp_path):
+    config = get_finetuned()
+    config.model.features = (16,)
+    config.data.store, config.start_from = str(store()), str(workdir)
+    config.folds, config.epochs, config.optimizer.learning_rate = 2, 1, 1e-9  # so small that nothing is forgotten
+    assert not experiment.run(config, tmp_path / "finetuned", part="0", console=QUIET)
+    where = SingleDeviceSharding(jax.devices()[0])
+    before, after = (
+        restore_saved(folder / "checkpoints", where).params
+        for folder in (workdir / "final", tmp_path / "finetuned" / "fold-0")
+    )
+    jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-7), after, before)
+    scores = read_cases(tmp_path / "finetuned" / "fold-0" / "cases.csv")
+    assert {row.method for row in scores} >= {"hybrid_finetuned", "oSVD"}
 
 
 def test_a_network_that_gives_a_map_alone_is_refused(tmp_path):

@@ -21,6 +21,7 @@ from tmax_jax.results.environment import describe_environment
 from tmax_jax.results.records import read_json, write_json
 from tmax_jax.training import processes
 from tmax_jax.training.sharding import make_shardings, splittable_rows
+from tmax_jax.training.step import input_shape
 
 
 def run(config: Config, workdir: Path, *, part: str = "", mesh: str = "auto", console: Console) -> bool:
@@ -54,7 +55,7 @@ def run(config: Config, workdir: Path, *, part: str = "", mesh: str = "auto", co
     wanted = [name for name, is_done in zip(asked, done, strict=True) if not is_done]
     if wanted:
         cohort = read_cohort(config.data.store, cases)
-        rows = splittable_rows(parts.model, (1, *cohort.shape))
+        rows = splittable_rows(parts.model, input_shape((1, *cohort.shape), parts.task))
         parts = parts._replace(shardings=make_shardings(config.batch_size, rows=rows, mesh=mesh))
         console.print(memory_in_use(cohort, parts.shardings), soft_wrap=True)
         write_json(workdir / "environment.json", describe_environment(cohort.data))

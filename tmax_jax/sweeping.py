@@ -28,6 +28,7 @@ from tmax_jax.results.environment import describe_environment
 from tmax_jax.results.records import read_failures, read_json, write_json
 from tmax_jax.training.loop import TrainingError
 from tmax_jax.training.sharding import make_shardings, splittable_rows
+from tmax_jax.training.step import input_shape
 
 _SHARED = ("seed", "folds", "data.store", "data.holdout")  # entries that make folds: variants differ in others only
 _REASONS = (TrainingError, CohortError, ExperimentError, ModelError)  # of a variant, which stop no other
@@ -172,7 +173,7 @@ def run_cell(sweep: Sweep, cell: Cell, console: Console) -> None:
     bars = console if console.is_terminal else _QUIET  # five lines a fit would bury the cells
     start = time.monotonic()
     try:
-        rows = _splittable_rows(parts.model, (1, *sweep.cohort.shape))
+        rows = _splittable_rows(parts.model, input_shape((1, *sweep.cohort.shape), parts.task))
         parts = parts._replace(shardings=make_shardings(config.batch_size, rows=rows))
         run_part(config, parts, sweep.cohort, sweep.folds, cell.part, sweep.folder / cell.variant, bars)
     except _REASONS as error:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from tmax_jax.models.blocks import ModelError
 from tmax_jax.models.voxelwise import Estimate
 from tmax_jax.perfusion.alignment import BEFORE_S, POINTS, Aligned
+from tmax_jax.perfusion.fourier import irfft, rfft
 from tmax_jax.perfusion.parametric import ML_PER_GRAM
 
 _LEAST_NOISE = 0.02  # of a curve of unit norm: what the exponential residue function does not explain
@@ -33,8 +34,8 @@ def predicted_curve(estimate: Estimate, found: Aligned) -> jax.Array:
     edges = (jnp.arange(2 * POINTS + 1) - POINTS - 0.5).reshape((1,) * flow.ndim + (-1,))
     since_s = jnp.maximum(edges - estimate.delay_s[..., None], 0.0)
     kernel = flow[..., None] * jnp.diff(mtt_s * -jnp.expm1(-since_s / mtt_s), axis=-1)
-    spectrum = jnp.fft.rfft(jnp.roll(kernel, -POINTS, axis=-1)) * jnp.fft.rfft(found.artery, 2 * POINTS)
-    return jnp.fft.irfft(spectrum, 2 * POINTS)[..., :POINTS]
+    spectrum = rfft(jnp.roll(kernel, -POINTS, axis=-1), 2 * POINTS) * rfft(found.artery, 2 * POINTS)
+    return irfft(spectrum, 2 * POINTS)[..., :POINTS]
 
 
 def curve_misfit(estimate: Estimate, found: Aligned) -> jax.Array:

@@ -16,6 +16,7 @@ from tmax_jax.models.voxelwise import (
     with_negative_times,
 )
 from tmax_jax.perfusion.alignment import POINTS, Aligned
+from tmax_jax.perfusion.fourier import irfft, rfft
 from tmax_jax.perfusion.parametric import tmax_s
 
 
@@ -31,7 +32,7 @@ class LearnedFilter(nn.Module):
     @nn.compact
     def __call__(self, found: Aligned) -> jax.Array:
         """Returns the residue function of aligned curves, `[..., 2 * POINTS]`, negative times in its second half."""
-        artery = jnp.fft.rfft(found.artery, 2 * POINTS)
+        artery = rfft(found.artery, 2 * POINTS)
         power = jnp.abs(artery) ** 2
         largest = jnp.max(power, axis=-1, keepdims=True)
         tikhonov = jnp.conj(artery) / jnp.maximum(power + self.strength**2 * largest, jnp.finfo(power.dtype).tiny)
@@ -41,7 +42,7 @@ class LearnedFilter(nn.Module):
         seen = jnp.stack(jnp.broadcast_arrays(relative, frequency, noise), axis=-1)
         hidden = nn.gelu(nn.Dense(self.features, name="hidden")(seen))
         factor = jnp.exp(nn.Dense(1, kernel_init=nn.initializers.zeros, name="log_gain")(hidden)[..., 0])
-        return jnp.fft.irfft(jnp.fft.rfft(found.curve, 2 * POINTS) * tikhonov * factor, 2 * POINTS)
+        return irfft(rfft(found.curve, 2 * POINTS) * tikhonov * factor, 2 * POINTS)
 
 
 class Filtered(nn.Module):

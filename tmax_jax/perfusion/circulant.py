@@ -11,6 +11,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from tmax_jax.perfusion.fourier import irfft, rfft
+
 CSVD_THRESHOLD = 0.10  # of the largest singular value
 OSVD_THRESHOLDS = tuple(percent / 100 for percent in range(5, 100, 5))  # from 0 it would accept blown-up solutions
 OSVD_OSCILLATION = 0.095  # largest oscillation index accepted
@@ -119,7 +121,7 @@ def oscillation_index(residue: jax.Array) -> jax.Array:
 
 def _artery(concentration: jax.Array, aif: jax.Array, dt: float | jax.Array) -> jax.Array:
     """Returns the singular values with their phases, `[..., frequency]`, of the rank of the tissue."""
-    artery = jnp.fft.rfft(aif, 2 * aif.shape[-1]) * dt
+    artery = rfft(aif, 2 * aif.shape[-1]) * dt
     return artery.reshape((1,) * (concentration.ndim - artery.ndim) + artery.shape)
 
 
@@ -132,7 +134,7 @@ def _truncated_inverse(artery: jax.Array, threshold: float | jax.Array) -> jax.A
 def _apply(concentration: jax.Array, gain: jax.Array) -> jax.Array:
     """Multiplies the spectra `[..., frequency]` of zero-padded curves by a gain."""
     length = 2 * concentration.shape[-1]
-    return jnp.fft.irfft(jnp.fft.rfft(concentration, length) * gain, length)
+    return irfft(rfft(concentration, length) * gain, length)
 
 
 def _cross_validated(concentration: jax.Array, artery: jax.Array) -> jax.Array:
@@ -140,7 +142,7 @@ def _cross_validated(concentration: jax.Array, artery: jax.Array) -> jax.Array:
     length = 2 * concentration.shape[-1]
     strengths = jnp.asarray(_STRENGTHS, concentration.dtype)
     squares = (strengths**2).reshape((1,) * artery.ndim + (-1,))
-    spectrum = jnp.fft.rfft(concentration, length)
+    spectrum = rfft(concentration, length)
     pairs = jnp.full(spectrum.shape[-1], 2.0).at[jnp.array([0, -1])].set(1.0)  # a real curve's mirrored frequencies
     lost = squares / (jnp.abs(artery)[..., None] ** 2 + squares)
     misfit = jnp.einsum("...f,f,...fs->...s", jnp.abs(spectrum) ** 2, pairs, lost**2, precision=_EXACT)
@@ -213,7 +215,7 @@ def _search_one_artery(
     block = min(_BLOCK, count)
     gains = _truncated_inverse(_artery(aif, aif, dt).reshape(1, -1), thresholds.reshape(-1, 1))
     lag = (jnp.arange(2 * time).reshape(1, -1) - jnp.arange(time).reshape(-1, 1)) % (2 * time)
-    matrices = jnp.fft.irfft(gains, 2 * time)[:, lag]  # [threshold, time, 2 * time]
+    matrices = irfft(gains, 2 * time)[:, lag]  # [threshold, time, 2 * time]
     differs = jnp.any(gains[1:] != gains[:-1], axis=-1)  # from the threshold below; else there is nothing new to try
     tried = jnp.nonzero(jnp.insert(differs, 0, True), size=thresholds.size)[0].astype(jnp.int32)
     tries = 1 + jnp.sum(differs)
