@@ -8,8 +8,8 @@ The paper's outlook asks to join the mathematical model and the network. Every v
 the signal; and beside it the artery's curve, the deconvolved residue function, classical maps, or masks of vessels and
 ventricles; or both curves aligned to the bolus' arrival on a grid of seconds.
 
-8 variants x (6 folds + 1), about seven thousand parameters each (`hybrid.py` has the numbers). At 8 x 32 x 32 x 60 a
-cell of 44 patients takes about a minute of one CPU core.
+8 variants x (6 folds + 1), about seven thousand parameters each (`hybrid.py` has the numbers). At 16 x 48 x 48 x 60 a
+cell of 24 patients takes two (signal) to six minutes (maps) of one CPU core.
 """
 
 from configs import hybrid
