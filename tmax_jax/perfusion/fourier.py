@@ -24,8 +24,8 @@ def rfft(values: jax.Array, length: int) -> jax.Array:
       Complex `[..., length / 2 + 1]`.
 
     Example:
-      >>> rfft(jnp.array([1.0, 0.0]), 4).tolist()
-      [(1+0j), (1+0j), (1+0j)]
+      >>> rfft(jnp.array([1.0, 0.0]), 4).real.tolist()
+      [1.0, 1.0, 1.0]
     """
     cosine, sine = (part[: values.shape[-1]] for part in _waves(length))
     both = jnp.matmul(values, jnp.asarray(np.concatenate([cosine, -sine], axis=1), values.dtype), precision=_EXACT)
