@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tmax_jax.models.convolution import Conv, by_slices, convolve, max_pool, plain
+from tmax_jax.models.convolution import Conv, by_slices, convolve, kernel_gradient, max_pool, plain
 
 SIZE = (2, 4, 8, 6, 5)
 
@@ -26,6 +26,28 @@ def test_slices_one_by_one_give_the_plain_convolution_and_its_gradients(side):
     wanted, found = (jax.grad(loss, argnums=(1, 2))(form, x, kernel) for form in (plain, by_slices))
     for one, other in zip(found, wanted, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * float(jnp.abs(other).max()))
+
+
+@pytest.mark.parametrize("sides", [(3, 3, 3), (5, 3, 1), (1, 3, 5)])
+def test_the_kernels_gradient_slice_by_slice_is_that_of_the_plain_convolution(sides):
+    x, kernel, upstream = draw(0, *SIZE), draw(1, *sides, 5, 7), draw(2, *SIZE[:-1], 7)
+    (wanted,) = jax.vjp(lambda kernel: plain(x, kernel), kernel)[1](upstream)
+    found = kernel_gradient(x, upstream, sides)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5 * float(jnp.abs(wanted).max()))
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_large_images_have_it_where_there_is_one_device(devices, monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: devices)
+    x, kernel = draw(0, 1, 3, 104, 100, 2), draw(1, 3, 3, 3, 2, 3)
+
+    def loss(form, x, kernel):
+        return jnp.sum(jnp.tanh(form(x, kernel)))
+
+    wanted, found = (jax.grad(loss, argnums=(1, 2))(form, x, kernel) for form in (plain, by_slices))
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * float(jnp.abs(other).max()))
+    assert ("scan" in str(jax.make_jaxpr(jax.grad(lambda k: loss(by_slices, x, k)))(kernel))) == (devices == 1)
 
 
 def test_the_backend_decides_and_a_kernel_of_one_is_a_matrix_product():
