@@ -124,15 +124,17 @@ def kernel_gradient(x: jax.Array, upstream: jax.Array, sides: Sequence[int]) -> 
     _, slices, height, width, channels = x.shape
     depth, rows, columns = sides
     features = upstream.shape[-1]
-    margin = [(0, 0)] + [(side // 2, side // 2) for side in sides] + [(0, 0)]
-    padded = jnp.pad(upstream, (margin[0], margin[1], *margin[:1] * 3))
+    none, (above, beside, along) = (0, 0), [(side // 2, side // 2) for side in sides]
+    padded = jnp.pad(upstream, (none, above, none, none, none))
     starts = reversed(range(depth))  # the last plane of the kernel makes the slices above of this one
     reached = jnp.concatenate([padded[:, start : start + slices] for start in starts], axis=-1)
 
     def add_slice(total: jax.Array, one: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-        image = jnp.pad(one[0], margin[2:])
+        image = jnp.pad(one[0], (beside, along, none))
         places = itertools.product(range(rows), range(columns))
-        windows = jnp.concatenate([image[y : y + height, x : x + width] for y, x in places], axis=-1)
+        windows = jnp.concatenate(
+            [image[row : row + height, column : column + width] for row, column in places], axis=-1
+        )
         over_voxels = (((0, 1), (0, 1)), ((), ()))
         return total + lax.dot_general(windows, one[1], over_voxels, preferred_element_type=jnp.float32), None
 

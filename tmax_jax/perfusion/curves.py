@@ -4,7 +4,7 @@ Nothing here touches a file, so that a network can be trained on curves that it 
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
@@ -174,22 +174,24 @@ def draw_scan(key: jax.Array, *, curves: int, frames: int, ranges: Ranges = Rang
       ((3, 40), (40,), (3,))
     """
     keys = iter(jax.random.split(key, 24))
-    uniform, logarithmic = _uniform(keys), _logarithmic(keys)
-    dt, echo_time_s, snr = uniform(ranges.dt_s), uniform(ranges.echo_time_s), logarithmic(ranges.snr)
-    arrival_s = jnp.maximum(uniform(ranges.baseline_s), 6.0 * dt)  # some settled frames, however slow the scan
+    dt = _uniform(next(keys), ranges.dt_s)
+    echo_time_s = _uniform(next(keys), ranges.echo_time_s)
+    snr = _logarithmic(next(keys), ranges.snr)
+    baseline_s = _uniform(next(keys), ranges.baseline_s)
+    arrival_s = jnp.maximum(baseline_s, 6.0 * dt)  # some settled frames, however slow the scan
     bolus = Bolus(
         arrival_s=arrival_s,
-        rise_s=uniform(ranges.rise_s),
-        shape=uniform(ranges.aif_shape),
-        peak=uniform(ranges.aif_peak),
-        recirculation=uniform(ranges.recirculation),
-        recirculation_delay_s=uniform(ranges.recirculation_delay_s),
+        rise_s=_uniform(next(keys), ranges.rise_s),
+        shape=_uniform(next(keys), ranges.aif_shape),
+        peak=_uniform(next(keys), ranges.aif_peak),
+        recirculation=_uniform(next(keys), ranges.recirculation),
+        recirculation_delay_s=_uniform(next(keys), ranges.recirculation_delay_s),
     )
     tissue = draw_tissue(keys, curves=curves, ranges=ranges)
     earliest_s = jnp.minimum(ranges.delay_s[0], 0.0)
     clean = tissue_curves(bolus, tissue, dt=dt, frames=frames, earliest_s=earliest_s)
     clean_aif = bolus.curve(jnp.arange(frames) * dt)
-    steady = approach_to_steady_state(frames, excess=uniform((0.0, 0.3)))
+    steady = approach_to_steady_state(frames, excess=_uniform(next(keys), (0.0, 0.3)))
     last = jnp.floor((arrival_s + earliest_s) / dt).astype(jnp.int32)
 
     def measured(key: jax.Array, concentration: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -198,7 +200,7 @@ def draw_scan(key: jax.Array, *, curves: int, frames: int, ranges: Ranges = Rang
         return signal, relaxation_change(signal, baseline_signal(signal, last), echo_time_s=echo_time_s)
 
     signal, concentration = measured(next(keys), clean)
-    share = uniform(ranges.artery_share)
+    share = _uniform(next(keys), ranges.artery_share)
     mixed = share * _BLOOD_VISIBLE * clean_aif + (1.0 - share) * clean[0]
     visible = jnp.tile(mixed.reshape(1, -1), (_ARTERIAL_VOXELS, 1))
     aif = jnp.mean(measured(next(keys), visible)[1], axis=0) / _BLOOD_VISIBLE
@@ -220,34 +222,23 @@ def draw_tissue(keys: Iterator[jax.Array], *, curves: int, ranges: Ranges) -> Ti
       >>> draw_tissue(iter(jax.random.split(jax.random.key(0), 7)), curves=3, ranges=Ranges()).delay_s.shape
       (3,)
     """
-    uniform, logarithmic = _uniform(keys), _logarithmic(keys)
     weights = jnp.log(jnp.asarray(ranges.families))
-    dispersed = uniform((0.0, 1.0), (curves,)) < ranges.dispersed
+    dispersed = _uniform(next(keys), (0.0, 1.0), (curves,)) < ranges.dispersed
     return Tissue(
-        delay_s=uniform(ranges.delay_s, (curves,)),
-        mtt_s=logarithmic(ranges.mtt_s, (curves,)),
-        cbv=logarithmic(ranges.cbv, (curves,)),
+        delay_s=_uniform(next(keys), ranges.delay_s, (curves,)),
+        mtt_s=_logarithmic(next(keys), ranges.mtt_s, (curves,)),
+        cbv=_logarithmic(next(keys), ranges.cbv, (curves,)),
         family=jax.random.categorical(next(keys), weights, shape=(curves,)),
         shape=jax.random.randint(next(keys), (curves,), ranges.shape[0], ranges.shape[1] + 1),
-        dispersion_s=jnp.where(dispersed, uniform(ranges.dispersion_s, (curves,)), 0.0),
+        dispersion_s=jnp.where(dispersed, _uniform(next(keys), ranges.dispersion_s, (curves,)), 0.0),
     )
 
 
-def _uniform(keys: Iterator[jax.Array]) -> Callable[..., jax.Array]:
-    """Returns what draws values between bounds, each time with the next key."""
-
-    def draw(bounds: Range, shape: tuple[int, ...] = ()) -> jax.Array:
-        return jax.random.uniform(next(keys), shape, jnp.float32, *bounds)
-
-    return draw
+def _uniform(key: jax.Array, bounds: Range, shape: tuple[int, ...] = ()) -> jax.Array:
+    return jax.random.uniform(key, shape, jnp.float32, *bounds)
 
 
-def _logarithmic(keys: Iterator[jax.Array]) -> Callable[..., jax.Array]:
-    """Returns what draws values between bounds, their logarithm uniformly, each time with the next key."""
-    uniform = _uniform(keys)
-
-    def draw(bounds: Range, shape: tuple[int, ...] = ()) -> jax.Array:
-        low, high = bounds
-        return low * (high / low) ** uniform((0.0, 1.0), shape)
-
-    return draw
+def _logarithmic(key: jax.Array, bounds: Range, shape: tuple[int, ...] = ()) -> jax.Array:
+    """Draws values whose logarithm is uniform between the bounds'."""
+    low, high = bounds
+    return low * (high / low) ** _uniform(key, (0.0, 1.0), shape)
