@@ -71,6 +71,15 @@ def test_what_a_network_costs_stands_beside_the_sweep(finished):
     assert all(0 < value < 600 for value in seconds)
 
 
+def test_a_network_that_sees_the_physics_is_counted_with_its_own_channels(tmp_path):
+    configs = variants()
+    configs["fast"].data.inputs = ("concentration", "masks")
+    sweep = sweeping.open_sweep(configs, tmp_path / "inputs")
+    sweeping._write_plan(sweep, "Which input?", {})
+    costs = read_json(tmp_path / "inputs" / "sweep.json")["costs"]
+    assert [costs[name]["parameters"] for name in ("slow", "fast")] == [41, 43]  # two masks
+
+
 def test_shards_share_the_cells_and_give_the_same_scores(finished, tmp_path, monkeypatch):
     ran: list[Cell] = []
     run_cell = sweeping.run_cell

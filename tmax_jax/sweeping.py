@@ -173,7 +173,7 @@ def run_cell(sweep: Sweep, cell: Cell, console: Console) -> None:
     bars = console if console.is_terminal else _QUIET  # five lines a fit would bury the cells
     start = time.monotonic()
     try:
-        rows = _splittable_rows(parts.model, input_shape((1, *sweep.cohort.shape), parts.task))
+        rows = _splittable_rows(parts.model, _input_shape(sweep, parts))
         parts = parts._replace(shardings=make_shardings(config.batch_size, rows=rows))
         run_part(config, parts, sweep.cohort, sweep.folds, cell.part, sweep.folder / cell.variant, bars)
     except _REASONS as error:
@@ -195,12 +195,16 @@ def _write_plan(sweep: Sweep, question: str, printed: Mapping[str, float]) -> No
     """Writes what a reader of the results cannot find in the run folders: order, question, and what networks cost."""
     path = sweep.folder / "sweep.json"
     costs = read_json(path)["costs"] if path.exists() else {}
-    shape = (1, *sweep.cohort.shape)
     for variant, parts in sweep.parts.items():
         if variant not in costs:
-            costs[variant] = _cost(parts, shape)
+            costs[variant] = _cost(parts, _input_shape(sweep, parts))
     plan = {"question": question, "variants": list(sweep.configs), "costs": costs, "printed": dict(printed)}
     write_json(path, plan)
+
+
+def _input_shape(sweep: Sweep, parts: Parts) -> tuple[int, ...]:
+    """Returns the shape of what a variant's network sees, which need not be the signal."""
+    return input_shape((1, *sweep.cohort.shape), parts.task)
 
 
 def _cost(parts: Parts, shape: tuple[int, ...]) -> dict[str, Any]:
